@@ -1,0 +1,62 @@
+/** The cgroup hierarchies of this machine, seen from outside: for leak checks and cleaning. */
+
+import { readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { join } from "node:path";
+
+/** Mount points of every cgroup hierarchy, v1 and v2. */
+export function cgroupRoots(): string[] {
+  return readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .filter((line) => / - cgroup2? /.test(line))
+    .map((line) => line.split(" ")[4] ?? "");
+}
+
+/** True when the machine has cgroup v2 alone. */
+export function isCgroup2(): boolean {
+  const roots = cgroupRoots();
+  return roots.length === 1 && roots[0] === "/sys/fs/cgroup";
+}
+
+function subdirectories(path: string): string[] {
+  try {
+    return readdirSync(path, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => join(path, entry.name));
+  } catch {
+    return [];
+  }
+}
+
+/** A cgroup and all below it, deepest first. */
+function tree(path: string): string[] {
+  return [...subdirectories(path).flatMap(tree), path];
+}
+
+/** Cgroups whose path has one of the words in it, deepest first; looks two levels deep for the word. */
+export function findCgroups(words: readonly string[]): string[] {
+  const found: string[] = [];
+  for (const root of cgroupRoots()) {
+    for (const top of subdirectories(root)) {
+      const names = [top, ...subdirectories(top)];
+      for (const path of names) {
+        if (words.some((word) => path.includes(word))) {
+          found.push(...tree(path));
+          if (path === top) break;
+        }
+      }
+    }
+  }
+  return found;
+}
+
+/** Removes cgroups that hold no process; returns those that stayed. */
+export function removeCgroups(paths: readonly string[]): string[] {
+  return paths.filter((path) => {
+    try {
+      rmdirSync(path);
+      return false;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code !== "ENOENT";
+    }
+  });
+}
