@@ -20,7 +20,6 @@ const disabledPlugins = [
   "io.containerd.internal.v1.tracing",
   "io.containerd.tracing.processor.v1.otlp",
   "io.containerd.nri.v1.nri",
-  "io.containerd.image-verifier.v1.bindir",
   "io.containerd.monitor.container.v1.restart",
   "io.containerd.internal.v1.restart",
   "io.containerd.snapshotter.v1.aufs",
@@ -29,7 +28,6 @@ const disabledPlugins = [
   "io.containerd.snapshotter.v1.zfs",
   "io.containerd.snapshotter.v1.blockfile",
   "io.containerd.snapshotter.v1.erofs",
-  "io.containerd.differ.v1.erofs",
 ];
 
 /** How to make a {@link Daemon}. */

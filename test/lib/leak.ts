@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { findCgroups } from "./cgroup.ts";
 import type { Daemon } from "./daemon.ts";
-import { describe, ownDescriptors } from "./process.ts";
+import { ownDescriptors } from "./process.ts";
 import type { Scope } from "./scope.ts";
 import { findMounts, findProcesses, findSharedFiles } from "./sweep.ts";
 import { waitFor } from "./wait.ts";
@@ -13,7 +13,7 @@ import { waitFor } from "./wait.ts";
 export function inventory(scope: Scope, daemon?: Daemon, ids: Iterable<string> = []): Set<string> {
   const words = [scope.token, scope.dir];
   const found = new Set<string>();
-  for (const p of findProcesses(words)) found.add(`process ${describe(p)}`);
+  for (const p of findProcesses(words)) found.add(`process ${p.pid} started at ${p.startTime}: ${p.argv.join(" ") || p.comm}`);
   for (const path of findMounts(words)) found.add(`mount ${path}`);
   // The namespace's own cgroup stays with every runtime; it goes with the scope.
   for (const path of findCgroups(words)) if (!path.endsWith(daemon?.namespace ?? " ")) found.add(`cgroup ${path}`);
