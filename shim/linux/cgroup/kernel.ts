@@ -1,0 +1,97 @@
+/** The few system calls that cgroups need. Absence is an ordinary answer here: a controller may be off, a cgroup gone. */
+
+import { isErrno } from "../errno.ts";
+import { close, exists, listDirectory, O, open, readInto, writeFile } from "../file.ts";
+import { address, check, cstring, libc } from "../libc.ts";
+
+export { close };
+
+const decoder = new TextDecoder();
+
+/** Read into by every call: cgroup files are read by the dozen for one Stats. No call is entered twice. */
+let buffer = new Uint8Array(16384);
+
+/** Missing file or controller, a cgroup removed under an open file, a controller without the feature (PSI off). */
+const absent = ["ENOENT", "ENODEV", "ENOTDIR", "EOPNOTSUPP", "ESRCH"];
+
+/**
+ * The text of a file of /proc or /sys; undefined when it is not there.
+ * @throws ErrnoError for any other failure.
+ */
+export function readText(path: string): string | undefined {
+  let fd = -1;
+  try {
+    fd = open(path, O.RDONLY);
+    let length = 0;
+    for (;;) {
+      const count = readInto(fd, length === 0 ? buffer : buffer.subarray(length));
+      if (count <= 0) {
+        return decoder.decode(buffer.subarray(0, length));
+      }
+      length += count;
+      if (length === buffer.length) {
+        const larger = new Uint8Array(buffer.length * 2);
+        larger.set(buffer);
+        buffer = larger;
+      }
+    }
+  } catch (error) {
+    if (isErrno(error, ...absent)) {
+      return undefined;
+    }
+    throw error;
+  } finally {
+    close(fd);
+  }
+}
+
+/** Writes to an existing file in one write. @throws ErrnoError */
+export function writeText(path: string, text: string): void {
+  writeFile(path, text);
+}
+
+/** The names in a directory; none when it is not there. @throws ErrnoError */
+export function listNames(path: string): string[] {
+  try {
+    return listDirectory(path);
+  } catch (error) {
+    if (isErrno(error, ...absent)) {
+      return [];
+    }
+    throw error;
+  }
+}
+
+/** True when the path is a directory. */
+export function isDirectory(path: string): boolean {
+  return exists(`${path}/.`);
+}
+
+/** Opens a file to name it to the kernel by its descriptor. @throws ErrnoError */
+export function openFile(path: string): number {
+  return open(path, O.RDONLY);
+}
+
+const arm = process.arch === "arm64";
+const SYS_eventfd2 = arm ? 19 : 290;
+const SYS_inotify_init1 = arm ? 26 : 294;
+const SYS_inotify_add_watch = arm ? 27 : 254;
+const IN_MODIFY = 2;
+
+/** A counter that can be waited for; it does not block. @throws ErrnoError */
+export function eventfd(): number {
+  return check(Number(libc.syscall(SYS_eventfd2, 0, O.CLOEXEC | O.NONBLOCK, 0, 0)), "eventfd2", "");
+}
+
+/** A descriptor that becomes readable when the file is modified; it does not block. @throws ErrnoError */
+export function inotify(path: string): number {
+  const fd = check(Number(libc.syscall(SYS_inotify_init1, O.CLOEXEC | O.NONBLOCK, 0, 0, 0)), "inotify_init1", "");
+  try {
+    const bytes = cstring(path);
+    check(Number(libc.syscall(SYS_inotify_add_watch, fd, address(bytes), IN_MODIFY, 0)), "inotify_add_watch", path);
+    return fd;
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
