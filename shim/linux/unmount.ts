@@ -3,6 +3,7 @@
  * seconds on a busy disk, and one container's disk must not stall another's requests (PR-7, R05).
  */
 
+import type { Pointer } from "bun:ffi";
 import { ErrnoError } from "./errno.ts";
 import { address, check, cstring } from "./libc.ts";
 import { detach, mountCalls, mountsBelow } from "./mount.ts";
@@ -31,6 +32,8 @@ function umountInChild(target: string, reaper: Reaper) {
   if (umount === null) throw new ErrnoError(38, "dlsym", "umount");
   const path = cstring(target);
   const stack = new Uint8Array(STACK_BYTES);
-  const top = (address(stack) + STACK_BYTES) & ~15;
-  return reaper.watch(() => check(calls.clone(umount, top as never, SIGCHLD, path), "clone", target));
+  const end = address(stack) + STACK_BYTES;
+  // The ABI wants the stack aligned to 16 bytes; an address does not fit the 32 bits of JavaScript's `&`.
+  const top = end - (end % 16);
+  return reaper.watch(() => check(calls.clone(umount, top as Pointer, SIGCHLD, path), "clone", target));
 }
