@@ -1,0 +1,43 @@
+/** What a report says about where its figures come from. */
+
+import { readFileSync } from "node:fs";
+import { cpus, release, totalmem } from "node:os";
+
+/** The machine of a report. */
+export interface Machine {
+  readonly processor: string;
+  readonly cores: number;
+  /** In MiB. */
+  readonly memory: number;
+  readonly kernel: string;
+  readonly system: string;
+  /** The load average of the last minute when the bench began: what else the machine was doing. */
+  readonly load: number;
+}
+
+/** Describes this machine. */
+export function describeMachine(): Machine {
+  const release_ = readFileSync("/etc/os-release", "utf8");
+  return {
+    processor: cpus()[0]?.model ?? "unknown",
+    cores: cpus().length,
+    memory: Math.round(totalmem() / 1024 / 1024),
+    kernel: release(),
+    system: /^PRETTY_NAME="?([^"\n]*)/m.exec(release_)?.[1] ?? "unknown",
+    load: Number(readFileSync("/proc/loadavg", "utf8").split(" ")[0]),
+  };
+}
+
+/**
+ * The version number in what a program says about itself.
+ *
+ * @throws Error when it cannot be run
+ */
+export function versionOf(argv: readonly string[]): string {
+  const outcome = Bun.spawnSync([...argv]);
+  if (outcome.exitCode !== 0) {
+    throw new Error(`${argv.join(" ")}: exit code ${outcome.exitCode}: ${outcome.stderr.toString().trim()}`);
+  }
+  const text = outcome.stdout.toString().trim();
+  return /\b\d+\.\d+\S*/.exec(text)?.[0] ?? text;
+}

@@ -1,0 +1,22 @@
+/** `npm run bench -- NAME [OPTION...]`: the benches of berth, by name. */
+
+import { benchShim, UsageError, usage } from "./shim/main.ts";
+
+const benches: Record<string, (args: readonly string[]) => Promise<void>> = { shim: benchShim };
+
+const [name = "", ...args] = process.argv.slice(2);
+const bench = benches[name];
+if (bench === undefined || args.includes("--help")) {
+  console.error(usage);
+  process.exit(args.includes("--help") ? 0 : 2);
+}
+try {
+  await bench(args);
+  process.exit(0);
+} catch (error) {
+  // Also parseArgs says what is wrong with a command line by an error code.
+  const isUsage =
+    error instanceof UsageError || String((error as NodeJS.ErrnoException).code).startsWith("ERR_PARSE_ARGS");
+  console.error(isUsage ? `bench: ${(error as Error).message}\n${usage}` : error);
+  process.exit(isUsage ? 2 : 1);
+}

@@ -1,0 +1,139 @@
+/** `shim`: berth's shim beside containerd's own, in one run. */
+
+import { existsSync } from "node:fs";
+import { isAbsolute, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { builtShim } from "../../lib/paths.ts";
+import { describeMachine, versionOf } from "../machine.ts";
+import { fullScale, type MeasurementName, measurementNames, quickScale, Samples, type Scale } from "./figures.ts";
+import { measureBurst, measureIdle, measureLeak } from "./idle.ts";
+import { measureCrash, measureExec, measureLife, measureRun } from "./latency.ts";
+import { measureMany } from "./many.ts";
+import type { Bench } from "./measure.ts";
+import { formatJson, formatMarkdown, formatTable, makeRows, type Report, type ReportedRuntime } from "./report.ts";
+import { Rig, type Runtime } from "./rig.ts";
+import { measureThroughput } from "./throughput.ts";
+
+export const usage = `usage: npm run bench -- shim [OPTION...]
+  --quick            fewer repetitions and shorter waits: a look, not a proof
+  --only NAME,...    of ${measurementNames.join(", ")}
+  --runtimes A=PATH,B=PATH
+                     other shims than go (the reference) and berth; the last is judged by the first
+  --json             all samples, for programs
+  --markdown         the table as Markdown
+  --scale KEY=N,...  sizes other than the usual: ${Object.keys(fullScale).join(", ")}`;
+
+const measurements: Record<MeasurementName, (bench: Bench) => Promise<void>> = {
+  run: measureRun,
+  life: measureLife,
+  crash: measureCrash,
+  exec: measureExec,
+  many: measureMany,
+  throughput: measureThroughput,
+  idle: measureIdle,
+  leak: measureLeak,
+  burst: measureBurst,
+};
+
+/** A wrong command line; the message says what is wrong. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}
+
+function parseRuntimes(text: string | undefined): Runtime[] {
+  const reference = Bun.which("containerd-shim-runc-v2");
+  const list = text ?? `go=${reference ?? ""},berth=${builtShim}`;
+  const runtimes = list.split(",").map((pair) => {
+    const [name = "", path = ""] = pair.split("=");
+    return { name, path: path === "" || isAbsolute(path) ? path : resolve(path) };
+  });
+  for (const { name, path } of runtimes) {
+    if (!/^[a-z][a-z0-9]*$/.test(name) || !existsSync(path)) {
+      throw new UsageError(`no shim for ${JSON.stringify(name)} at ${JSON.stringify(path)}`);
+    }
+  }
+  if (new Set(runtimes.map(({ name }) => name)).size !== runtimes.length) {
+    throw new UsageError("two runtimes have one name");
+  }
+  return runtimes;
+}
+
+function parseOnly(text: string | undefined): MeasurementName[] {
+  const names = text?.split(",") ?? [...measurementNames];
+  const wrong = names.find((name) => !measurementNames.some((known) => known === name));
+  if (wrong !== undefined) {
+    throw new UsageError(`no measurement ${JSON.stringify(wrong)}`);
+  }
+  return measurementNames.filter((name) => names.includes(name));
+}
+
+function parseScale(base: Scale, text: string | undefined): Scale {
+  const scale: Record<string, number> = { ...base };
+  for (const pair of text?.split(",") ?? []) {
+    const [key = "", value = ""] = pair.split("=");
+    if (scale[key] === undefined || !(Number(value) > 0)) {
+      throw new UsageError(`no size ${JSON.stringify(pair)}`);
+    }
+    scale[key] = Number(value);
+  }
+  return { ...base, ...scale };
+}
+
+function describeRuntime(runtime: Runtime): ReportedRuntime {
+  return { ...runtime, version: versionOf([runtime.path, "-v"]) };
+}
+
+/**
+ * Runs the bench and prints its report on stdout; progress goes to stderr.
+ *
+ * @throws UsageError for a wrong command line
+ * @throws Error when a shim does not do what it should: a figure of something broken is none
+ */
+export async function benchShim(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      markdown: { type: "boolean", default: false },
+      only: { type: "string" },
+      runtimes: { type: "string" },
+      scale: { type: "string" },
+    },
+  });
+  const runtimes = parseRuntimes(values.runtimes);
+  const names = parseOnly(values.only);
+  const scale = parseScale(values.quick ? quickScale : fullScale, values.scale);
+  const machine = describeMachine();
+  const versions = { containerd: versionOf(["containerd", "--version"]), runc: versionOf(["runc", "--version"]) };
+  const begin = performance.now();
+  const say = (text: string): void =>
+    console.error(`bench ${Math.round((performance.now() - begin) / 1000)} s: ${text}`);
+  const samples = new Samples();
+  const rig = await Rig.open();
+  try {
+    for (const name of names) {
+      say(name);
+      await measurements[name]({ rig, runtimes, scale, samples, say });
+    }
+  } finally {
+    await rig.close();
+  }
+  const report: Report = {
+    bench: "shim",
+    date: new Date().toISOString().slice(0, 10),
+    quick: values.quick,
+    command: `npm run bench -- shim ${args.join(" ")}`.trim(),
+    machine,
+    versions,
+    runtimes: runtimes.map(describeRuntime),
+    scale,
+    seconds: (performance.now() - begin) / 1000,
+    rows: makeRows(
+      samples,
+      runtimes.map(({ name }) => name),
+    ),
+  };
+  const format = values.json ? formatJson : values.markdown ? formatMarkdown : formatTable;
+  process.stdout.write(format(report));
+}
