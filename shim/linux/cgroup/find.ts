@@ -45,7 +45,7 @@ export interface CgroupMount {
 }
 
 /** Undoes the octal escapes of mountinfo (space, tab, newline, backslash). */
-function unescape(field: string): string {
+function unescapeOctal(field: string): string {
   return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 
@@ -62,8 +62,8 @@ export function parseMounts(mountinfo: string): CgroupMount[] {
     if (hierarchyRoot !== undefined && mountpoint !== undefined && (type === "cgroup" || type === "cgroup2")) {
       mounts.push({
         version: type === "cgroup2" ? 2 : 1,
-        hierarchyRoot: unescape(hierarchyRoot),
-        mountpoint: unescape(mountpoint),
+        hierarchyRoot: unescapeOctal(hierarchyRoot),
+        mountpoint: unescapeOctal(mountpoint),
         options: (options ?? "").split(","),
       });
     }

@@ -80,15 +80,15 @@ const IN_MODIFY = 2;
 
 /** A counter that can be waited for; it does not block. @throws ErrnoError */
 export function eventfd(): number {
-  return check(Number(libc.syscall(SYS_eventfd2, 0, O.CLOEXEC | O.NONBLOCK, 0, 0)), "eventfd2", "");
+  return check(Number(libc.syscall(SYS_eventfd2, 0, O.CLOEXEC | O.NONBLOCK, 0, 0, 0)), "eventfd2", "");
 }
 
 /** A descriptor that becomes readable when the file is modified; it does not block. @throws ErrnoError */
 export function inotify(path: string): number {
-  const fd = check(Number(libc.syscall(SYS_inotify_init1, O.CLOEXEC | O.NONBLOCK, 0, 0, 0)), "inotify_init1", "");
+  const fd = check(Number(libc.syscall(SYS_inotify_init1, O.CLOEXEC | O.NONBLOCK, 0, 0, 0, 0)), "inotify_init1", "");
   try {
     const bytes = cstring(path);
-    check(Number(libc.syscall(SYS_inotify_add_watch, fd, address(bytes), IN_MODIFY, 0)), "inotify_add_watch", path);
+    check(Number(libc.syscall(SYS_inotify_add_watch, fd, address(bytes), IN_MODIFY, 0, 0)), "inotify_add_watch", path);
     return fd;
   } catch (error) {
     close(fd);

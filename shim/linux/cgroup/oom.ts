@@ -79,8 +79,8 @@ function legacyLook(directory: string): { look: Look; counts: boolean } {
 }
 
 /**
- * Reads a descriptor of the event loop until closed. `onWake` runs each time it was readable. Whoever stops the reading
- * closes the descriptor by it.
+ * Has the event loop read a descriptor, which is taken over, until the returned function is called. `onWake` runs each
+ * time there was something to read.
  */
 function pump(fd: number, onWake: () => void, onError: (error: unknown) => void): () => void {
   const reader = Bun.file(fd).stream().getReader();
@@ -99,12 +99,24 @@ function pump(fd: number, onWake: () => void, onError: (error: unknown) => void)
       onError(error);
     }
   });
+  // The stream reads a duplicate, made by the first read and closed by cancel; this one is of no more use.
+  close(fd);
   return () => {
     if (open) {
       open = false;
       reader.cancel().catch(() => {});
     }
   };
+}
+
+/** Runs `make`; when it throws, closes the descriptor. */
+function orClose<T>(fd: number, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
 }
 
 /** Registers an eventfd with the kernel for the OOM notifications of a v1 memory cgroup. */
@@ -155,11 +167,11 @@ export function watchOom(cgroup: Cgroup, onOom: () => void, onError: (error: unk
   if (cgroup.version === 2) {
     // Watched before the first count: a kill in between is seen by one or the other.
     const fd = inotify(`${directory}/memory.events`);
-    look = unifiedLook(directory);
+    look = orClose(fd, () => unifiedLook(directory));
     stop = pump(fd, check, onError);
   } else {
     const fd = registerEvent(directory);
-    const legacy = legacyLook(directory);
+    const legacy = orClose(fd, () => legacyLook(directory));
     look = legacy.look;
     const lookAgain = (index: number): void => {
       clearTimeout(timer);

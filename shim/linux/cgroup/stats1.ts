@@ -192,10 +192,12 @@ function readDevices(root: string): Map<string, string> {
   return devices;
 }
 
-function readBlkio(directory: string, root: string): BlkIO {
+function readBlkio(directory: string, root: string): BlkIO | undefined {
   const blkio: BlkIO = {};
+  let present = false;
   const all: BlkIOEntry[] = [];
-  const fill = (field: keyof BlkIO, text: string | undefined): void => {
+  const fill = (field: Exclude<keyof BlkIO, "$unknowns">, text: string | undefined): void => {
+    present ||= text !== undefined;
     const entries = parseBlkio(text ?? "");
     blkio[field] = entries;
     all.push(...entries);
@@ -220,7 +222,7 @@ function readBlkio(directory: string, root: string): BlkIO {
       entry.device = devices.get(`${entry.major}:${entry.minor}`) ?? "";
     }
   }
-  return blkio;
+  return present ? blkio : undefined;
 }
 
 function readRdma(directory: string): Properties<"RdmaStat"> | undefined {
