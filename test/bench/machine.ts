@@ -2,6 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
+import { findBusybox } from "../lib/image.ts";
+import { median } from "./statistics.ts";
 
 /** The machine of a report. */
 export interface Machine {
@@ -13,18 +15,28 @@ export interface Machine {
   readonly system: string;
   /** The load average of the last minute when the bench began: what else the machine was doing. */
   readonly load: number;
+  /** Seconds that it takes here to run a program that does nothing: part of every figure with a process in it. */
+  readonly spawn: number;
 }
 
-/** Describes this machine. */
-export function describeMachine(): Machine {
-  const release_ = readFileSync("/etc/os-release", "utf8");
+/** Describes this machine, and measures how long starting a process takes. */
+export async function describeMachine(): Promise<Machine> {
+  const system = readFileSync("/etc/os-release", "utf8");
+  const load = Number(readFileSync("/proc/loadavg", "utf8").split(" ")[0]);
+  const spawns: number[] = [];
+  for (let count = 0; count < 20; count++) {
+    const begin = performance.now();
+    await Bun.spawn([findBusybox(), "true"], { stdin: "ignore", stdout: "pipe", stderr: "pipe" }).exited;
+    spawns.push((performance.now() - begin) / 1000);
+  }
   return {
     processor: cpus()[0]?.model ?? "unknown",
     cores: cpus().length,
     memory: Math.round(totalmem() / 1024 / 1024),
     kernel: release(),
-    system: /^PRETTY_NAME="?([^"\n]*)/m.exec(release_)?.[1] ?? "unknown",
-    load: Number(readFileSync("/proc/loadavg", "utf8").split(" ")[0]),
+    system: /^PRETTY_NAME="?([^"\n]*)/m.exec(system)?.[1] ?? "unknown",
+    load,
+    spawn: median(spawns),
   };
 }
 

@@ -161,10 +161,10 @@ export const fullScale: Scale = {
 export const quickScale: Scale = {
   pairs: 12,
   crashPairs: 5,
-  manyPairs: 2,
+  manyPairs: 3,
   manyContainers: 50,
-  throughputPairs: 3,
-  throughputBytes: 512 * mebibyte,
+  throughputPairs: 5,
+  throughputBytes: 1024 * mebibyte,
   ttyBytes: 16 * mebibyte,
   idleContainers: 50,
   idleSettle: 10,

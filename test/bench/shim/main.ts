@@ -104,13 +104,19 @@ export async function benchShim(args: readonly string[]): Promise<void> {
   const runtimes = parseRuntimes(values.runtimes);
   const names = parseOnly(values.only);
   const scale = parseScale(values.quick ? quickScale : fullScale, values.scale);
-  const machine = describeMachine();
+  const machine = await describeMachine();
   const versions = { containerd: versionOf(["containerd", "--version"]), runc: versionOf(["runc", "--version"]) };
   const begin = performance.now();
   const say = (text: string): void =>
     console.error(`bench ${Math.round((performance.now() - begin) / 1000)} s: ${text}`);
   const samples = new Samples();
   const rig = await Rig.open();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.once(signal, () => {
+      say(`${signal}: cleaning up`);
+      rig.close().finally(() => process.exit(1));
+    });
+  }
   try {
     for (const name of names) {
       say(name);
