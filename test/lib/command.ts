@@ -1,5 +1,7 @@
 /** Running a program to its end, with a limit. */
 
+import { constants } from "node:os";
+
 /** What a program left behind. */
 export interface Result {
   /** The exit code, or 128 plus the signal's number. */
@@ -16,7 +18,10 @@ export interface Result {
 export interface CommandOptions {
   /** Limit in milliseconds, after which the program is killed; 30 s unless told. */
   timeout?: number;
-  stdin?: string | Uint8Array | "ignore";
+  /** Written to the program's standard input; without it there is none. */
+  stdin?: string;
+  /** Waited for before standard input is closed: ctr loses an end of file that comes before its task runs. */
+  holdStdin?: () => Promise<unknown>;
   env?: Record<string, string | undefined>;
   cwd?: string;
   /** Throw when the exit code is not 0. */
@@ -41,9 +46,8 @@ export class CommandError extends Error {
  */
 export async function run(argv: readonly string[], options: CommandOptions = {}): Promise<Result> {
   const begun = performance.now();
-  const stdin = options.stdin ?? "ignore";
   const child = Bun.spawn([...argv], {
-    stdin: stdin === "ignore" ? "ignore" : typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin,
+    stdin: options.stdin === undefined ? "ignore" : "pipe",
     stdout: "pipe",
     stderr: "pipe",
     env: options.env ?? process.env,
@@ -57,7 +61,10 @@ export async function run(argv: readonly string[], options: CommandOptions = {})
   try {
     // A grandchild may hold the pipes after a kill: the limit then ends the reading too.
     const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    const feeding = feed(child.stdin, options).catch((error: Error) => error);
     const exitCode = await child.exited;
+    const trouble = await feeding;
+    if (trouble && exitCode === 0) throw trouble;
     const cut = Bun.sleep(timedOut ? 1_000 : (options.timeout ?? 30_000)).then((): [string, string] => {
       timedOut = true;
       return ["", "output was still held open after the program ended"];
@@ -77,8 +84,18 @@ export async function run(argv: readonly string[], options: CommandOptions = {})
   }
 }
 
-const signals: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGABRT: 6, SIGKILL: 9, SIGSEGV: 11, SIGTERM: 15 };
+/** Writes the program's input and ends it. */
+async function feed(stdin: Bun.FileSink | undefined, options: CommandOptions): Promise<undefined> {
+  if (stdin === undefined) return;
+  try {
+    stdin.write(options.stdin ?? "");
+    await stdin.flush();
+    await options.holdStdin?.();
+  } finally {
+    await stdin.end();
+  }
+}
 
-function signalNumber(name: string): number {
-  return signals[name] ?? 0;
+function signalNumber(signal: NodeJS.Signals | number): number {
+  return typeof signal === "number" ? signal : constants.signals[signal];
 }

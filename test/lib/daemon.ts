@@ -55,6 +55,7 @@ export class Daemon {
   #snapshotter = "overlayfs";
   readonly #env: Record<string, string | undefined>;
   #child: Subprocess | undefined;
+  #execs = 0;
 
   /**
    * Writes the configuration; starts nothing.
@@ -89,10 +90,9 @@ ${options.config ?? ""}`,
     );
   }
 
-  /** The daemon's pid. @throws Error when it does not run */
-  get pid(): number {
-    if (!this.#child) throw new Error("containerd is not running");
-    return this.#child.pid;
+  /** The daemon's pid, while it runs. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
   }
 
   get running(): boolean {
@@ -202,6 +202,29 @@ ${options.config ?? ""}`,
   /** The arguments of {@link run}. */
   runArguments(id: string, command: readonly string[], flags: readonly string[]): string[] {
     return ["run", "--runtime", runtime, "--fifo-dir", this.fifoDir, ...flags, imageName, id, ...command];
+  }
+
+  /** Starts a container in the background, without stdio unless the flags say otherwise. @throws CommandError */
+  async runDetached(id: string, command: readonly string[], flags: readonly string[] = ["--null-io"]): Promise<void> {
+    await this.run(id, command, ["--detach", ...flags], { check: true });
+  }
+
+  /** `ctr tasks exec FLAGS ID COMMAND...`; an exec id is made up unless the flags have one. */
+  exec(
+    id: string,
+    command: readonly string[],
+    flags: readonly string[] = [],
+    options?: CommandOptions,
+  ): Promise<Result> {
+    const named = flags.includes("--exec-id") ? [] : ["--exec-id", `e${++this.#execs}`];
+    return this.ctr(["tasks", "exec", ...named, "--fifo-dir", this.fifoDir, ...flags, id, ...command], options);
+  }
+
+  /** The status that `ctr tasks ls` shows, such as RUNNING; undefined when there is no task. */
+  async status(id: string): Promise<string | undefined> {
+    const { stdout } = await this.ctr(["tasks", "ls"], { check: true });
+    const row = stdout.split("\n").map((line) => line.trim().split(/\s+/));
+    return row.find((fields) => fields[0] === id)?.[2];
   }
 
   /** Imports the test image. @throws CommandError */

@@ -56,6 +56,15 @@ export class EventCollector {
     );
   }
 
+  /** The pid of `ctr events`, while it runs. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  get running(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
   /** Ends the subscription; what was seen stays. */
   async stop(): Promise<void> {
     const child = this.#child;

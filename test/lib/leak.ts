@@ -9,11 +9,24 @@ import type { Scope } from "./scope.ts";
 import { findMounts, findProcesses, findSharedFiles } from "./sweep.ts";
 import { waitFor } from "./wait.ts";
 
-/** Everything there is now that belongs to the scope. */
-export function inventory(scope: Scope, daemon?: Daemon, ids: Iterable<string> = []): Set<string> {
+/**
+ * Everything there is now that belongs to the scope.
+ * @param daemon whose directories to look into
+ * @param ids containers whose sockets to look for
+ * @param expected processes that are there for the tests themselves
+ */
+export function inventory(
+  scope: Scope,
+  daemon?: Daemon,
+  ids: Iterable<string> = [],
+  expected: readonly (number | undefined)[] = [],
+): Set<string> {
   const words = [scope.token, scope.dir];
   const found = new Set<string>();
-  for (const p of findProcesses(words)) found.add(`process ${p.pid} started at ${p.startTime}: ${p.argv.join(" ") || p.comm}`);
+  for (const p of findProcesses(words)) {
+    if (expected.includes(p.pid)) continue;
+    found.add(`process ${p.pid} started at ${p.startTime}: ${p.argv.join(" ") || p.comm}`);
+  }
   for (const path of findMounts(words)) found.add(`mount ${path}`);
   // The namespace's own cgroup stays with every runtime; it goes with the scope.
   for (const path of findCgroups(words)) if (!path.endsWith(daemon?.namespace ?? " ")) found.add(`cgroup ${path}`);
@@ -33,8 +46,14 @@ export function inventory(scope: Scope, daemon?: Daemon, ids: Iterable<string> =
       for (const name of list(dir)) found.add(`file ${join(dir, name)}`);
     }
   }
-  for (const [fd, target] of ownDescriptors()) {
-    if (!target.startsWith("anon_inode:") && !target.startsWith("/proc/")) found.add(`descriptor ${fd} -> ${target}`);
+  const counts = new Map<string, number>();
+  for (const target of ownDescriptors().values()) {
+    if (target.startsWith("anon_inode:") || target.startsWith("/proc/")) continue;
+    // Sockets and pipes are counted by kind: a daemon that was started anew has others, but as many.
+    const kind = target.replace(/:\[\d+\]$/, "");
+    const count = (counts.get(kind) ?? 0) + 1;
+    counts.set(kind, count);
+    found.add(`descriptor: ${kind} number ${count}`);
   }
   return found;
 }

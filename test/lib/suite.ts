@@ -1,18 +1,22 @@
 /** One daemon for a test file, a leak check after each test, and the daemon's log when a test fails. */
 
 import { afterAll, beforeAll } from "bun:test";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Daemon, type DaemonOptions, tail } from "./daemon.ts";
 import { EventCollector } from "./events.ts";
 import { expectNoLeak, inventory } from "./leak.ts";
-import { whyNoContainers } from "./paths.ts";
+import { builtShim, testsBerth, whyNoContainers } from "./paths.ts";
 import { processScope } from "./scope.ts";
 import { testUnless } from "./skip.ts";
+import { Tasks } from "./tasks.ts";
 
 /** What a test gets. */
 export interface TestContext {
   readonly daemon: Daemon;
   readonly events: EventCollector;
+  /** containerd's Tasks service, for what ctr has no verb for. */
+  readonly tasks: Tasks;
   /** A container id that no other test uses; what it leaves behind is looked for after the test. */
   id(): string;
 }
@@ -42,10 +46,11 @@ export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
   let events: EventCollector | undefined;
   const number = ++suites;
   const used = new Set<string>();
-  const look = (): Set<string> => inventory(processScope(), daemon, used);
+  const look = (): Set<string> => inventory(processScope(), daemon, used, [daemon?.pid, events?.pid]);
 
   if (impossible === undefined) {
     beforeAll(async () => {
+      if (testsBerth && !existsSync(builtShim)) throw new Error(`${builtShim} is missing: npm run build makes it`);
       const scope = processScope();
       daemon = new Daemon(join(scope.dir, `d${number}`), `${scope.token}-n${number}`, options);
       await daemon.start();
@@ -66,12 +71,14 @@ export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
   let count = 0;
   return {
     test(name, body, testOptions = {}) {
+      const limit = testOptions.timeout ?? 30_000;
       const guarded = async (): Promise<void> => {
         if (!daemon || !events) throw new Error("the daemon did not start");
         const ids: string[] = [];
         const context: TestContext = {
           daemon,
           events,
+          tasks: new Tasks(daemon),
           id: () => {
             const id = `c${++count}`;
             ids.push(id);
@@ -79,10 +86,13 @@ export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
             return id;
           },
         };
+        // A test that failed may have left them dead.
+        if (!daemon.running) await daemon.start();
+        if (!events.running) await events.start();
         const logged = daemon.log().length;
         const before = look();
         try {
-          await body(context);
+          await withLimit(body(context), limit);
           await expectNoLeak(before, look);
         } catch (error) {
           const log = tail(daemon.log().slice(logged), 60);
@@ -91,9 +101,22 @@ export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
           throw error;
         }
       };
-      testUnless(impossible ?? testOptions.skip, name, guarded, testOptions.timeout ?? 30_000);
+      // The runner's own limit kills every child of this process, the daemon too: ours comes first.
+      testUnless(impossible ?? testOptions.skip, name, guarded, limit + 60_000);
     },
   };
+}
+
+async function withLimit(body: Promise<void>, limit: number): Promise<void> {
+  let timer: Timer | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the test did not end in ${limit} ms`)), limit);
+  });
+  try {
+    await Promise.race([body, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Removes what a failed test left in the daemon, so that the next one starts clean. */
