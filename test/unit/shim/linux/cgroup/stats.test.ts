@@ -1,7 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { io as v1 } from "../../../../../proto/gen/cgroups1.js";
-import { io as v2 } from "../../../../../proto/gen/cgroups2.js";
 import { type Cgroup, CgroupGoneError, findCgroups, readStats } from "../../../../../shim/linux/cgroup/index.ts";
+import { decodeMetrics, plain } from "./message.ts";
 import { makeTree, pid, processFiles, type Tree, v1Mounts, v2Mount } from "./tree.ts";
 
 let tree: Tree | undefined;
@@ -15,34 +14,10 @@ const hugepages = {
   "sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages": "0\n",
 };
 
-/** The message without fields of their default value, which the wire need not hold, and its 64-bit values exact. */
-function plain(value: unknown): unknown {
-  if (Array.isArray(value)) {
-    return value.map(plain);
-  }
-  if (typeof value === "object" && value !== null) {
-    const { low, high } = value as { low?: number; high?: number };
-    if (low !== undefined && high !== undefined) {
-      const exact = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-      return exact <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(exact) : exact;
-    }
-    const isDefault = (inner: unknown) => inner === 0 || inner === "" || (Array.isArray(inner) && inner.length === 0);
-    const entries = Object.entries(value).map(([key, inner]) => [key, plain(inner)] as const);
-    return Object.fromEntries(entries.filter(([, inner]) => !isDefault(inner)));
-  }
-  return value;
-}
-
-async function readV1(cgroup: Cgroup): Promise<unknown> {
+async function read(cgroup: Cgroup): Promise<Record<string, unknown>> {
   const any = await readStats(cgroup);
-  expect(any.type_url).toBe("io.containerd.cgroups.v1.Metrics");
-  return plain(v1.containerd.cgroups.v1.Metrics.decode(any.value ?? new Uint8Array()));
-}
-
-async function readV2(cgroup: Cgroup): Promise<unknown> {
-  const any = await readStats(cgroup);
-  expect(any.type_url).toBe("io.containerd.cgroups.v2.Metrics");
-  return plain(v2.containerd.cgroups.v2.Metrics.decode(any.value ?? new Uint8Array()));
+  expect(any.type_url).toBe(`io.containerd.cgroups.v${cgroup.version}.Metrics`);
+  return decodeMetrics(any);
 }
 
 /** `key 1`, `key 2`, ... so that no two fields hold the same. */
@@ -138,14 +113,14 @@ describe("v1", () => {
         limit: [{ device: "mlx4_0", hcaHandles: 4294967295, hcaObjects: 20 }],
       },
     };
-    expect(await readV1(findCgroups(pid, { root }))).toEqual(plain(expected));
+    expect(await read(findCgroups(pid, { root }))).toEqual(plain(expected) as Record<string, unknown>);
   });
 
   test("CFQ files come first, and a line may lack an operation", async () => {
     const fixture = v1Tree();
     fixture.write("sys/fs/cgroup/blkio/c/blkio.io_serviced_recursive", "254:0 Write 5\nTotal 5\n");
     fixture.write("sys/fs/cgroup/blkio/c/blkio.time_recursive", "254:0 77\n");
-    expect(await readV1(findCgroups(pid, { root: fixture.root }))).toMatchObject({
+    expect(await read(findCgroups(pid, { root: fixture.root }))).toMatchObject({
       blkio: {
         ioServicedRecursive: [{ op: "Write", value: 5 }],
         ioTimeRecursive: [{ value: 77, device: "/dev/vda" }],
@@ -159,7 +134,7 @@ describe("v1", () => {
     for (const controller of ["memory", "blkio", "pids", "rdma", "hugetlb"]) {
       fixture.remove(`sys/fs/cgroup/${controller}/c`);
     }
-    const metrics = (await readV1(cgroup)) as Record<string, unknown>;
+    const metrics = await read(cgroup);
     expect(Object.keys(metrics)).toEqual(["cpu"]);
   });
 
@@ -253,12 +228,12 @@ describe("v2", () => {
       hugetlb: [{ current: 2097152, max, pagesize: "2MB", failcnt: 9 }],
       memoryEvents: { low: 1, high: 2, max: 3, oom: 4, oomKill: 5, oomGroupKill: 6 },
     };
-    expect(await readV2(findCgroups(pid, { root }))).toEqual(plain(expected));
+    expect(await read(findCgroups(pid, { root }))).toEqual(plain(expected) as Record<string, unknown>);
   });
 
   test("workingset counters that the kernel splits are added up", async () => {
     const { root } = v2Tree({ "memory.stat": "workingset_refault_anon 3\nworkingset_refault_file 9007199254740992\n" });
-    expect(await readV2(findCgroups(pid, { root }))).toMatchObject({
+    expect(await read(findCgroups(pid, { root }))).toMatchObject({
       memory: { workingsetRefault: 9007199254740995n },
     });
   });
@@ -268,7 +243,7 @@ describe("v2", () => {
       ...processFiles("0::/c\n", [v2Mount]),
       "sys/fs/cgroup/c/cpu.stat": "usage_usec 12\n",
     });
-    const metrics = (await readV2(findCgroups(pid, { root: tree.root }))) as Record<string, unknown>;
+    const metrics = await read(findCgroups(pid, { root: tree.root }));
     expect(metrics).toEqual({ cpu: { usageUsec: 12 }, pids: {}, memory: {}, io: {}, rdma: {} });
   });
 
