@@ -107,7 +107,7 @@ export function parseProcCgroup(text: string): { controllers: Map<string, string
 /** The directory of cgroup `path` under `mount`; undefined when the mount does not show it. */
 function locate(mount: CgroupMount, path: string): string | undefined {
   const top = mount.hierarchyRoot === "/" ? "" : mount.hierarchyRoot;
-  if (path.includes("/../") || !(path === top || path.startsWith(`${top}/`))) {
+  if (path.split("/").includes("..") || !(path === top || path.startsWith(`${top}/`))) {
     return undefined;
   }
   const rest = path.slice(top.length);

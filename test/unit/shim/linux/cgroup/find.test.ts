@@ -56,7 +56,7 @@ describe("findCgroups", () => {
   });
 
   test("a cgroup outside of what the mount shows is nobody's", () => {
-    for (const path of ["/pod/xy", "/../z", "/pod"]) {
+    for (const path of ["/pod/xy", "/../z", "/pod/x/..", "/pod"]) {
       const mount = "/pod/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
       const { root } = make(processFiles(`0::${path}\n`, [mount]), ["sys/fs/cgroup"]);
       expect(() => findCgroups(pid, { root })).toThrow(CgroupGoneError);
