@@ -30,6 +30,7 @@ async function step<T>(name: string, body: () => Promise<T>): Promise<T> {
     steps.push([name, performance.now() - begun]);
     return value;
   } catch (error) {
+    if (error instanceof DemoError) throw error;
     const text = error instanceof Error ? error.message : String(error);
     throw new DemoError(`Failed to ${name}: ${text}`);
   }
