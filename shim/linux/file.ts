@@ -189,6 +189,40 @@ export function readLink(path: string): string | undefined {
   return length < 0 ? undefined : decoder.decode(into.subarray(0, length));
 }
 
+const AT_FDCWD = -100;
+const STATX_TYPE_INO_SIZE = 0x301;
+
+/** What statx(2) tells of a path, links followed; undefined when there is nothing. */
+function stat(path: string): DataView | undefined {
+  const bytes = cstring(path);
+  const into = new Uint8Array(256);
+  return libc.statx(AT_FDCWD, bytes, 0, STATX_TYPE_INO_SIZE, into) < 0 ? undefined : new DataView(into.buffer);
+}
+
+/** Device and inode of a file as one text, the same for all its names; undefined when there is no such file. */
+export function fileIdentity(path: string): string | undefined {
+  const found = stat(path);
+  return found && `${found.getUint32(136, true)}:${found.getUint32(140, true)}:${found.getBigUint64(32, true)}`;
+}
+
+/** The kind of a file by its S_IFMT bits; undefined when there is no such file. */
+export function fileType(path: string): "fifo" | "directory" | "file" | "socket" | "other" | undefined {
+  const found = stat(path);
+  if (found === undefined) return undefined;
+  switch (found.getUint16(28, true) & 0o170000) {
+    case 0o010000:
+      return "fifo";
+    case 0o040000:
+      return "directory";
+    case 0o100000:
+      return "file";
+    case 0o140000:
+      return "socket";
+    default:
+      return "other";
+  }
+}
+
 /** Names in a directory, without "." and "..". @throws ErrnoError */
 export function listDirectory(path: string): string[] {
   const fd = open(path, O.RDONLY | O.DIRECTORY);

@@ -26,6 +26,7 @@ const library = dlopen("libc.so.6", {
   rename: { args: [T.ptr, T.ptr], returns: T.i32 },
   access: { args: [T.ptr, T.i32], returns: T.i32 },
   readlink: { args: [T.ptr, T.ptr, T.u64], returns: T.i64_fast },
+  statx: { args: [T.i32, T.ptr, T.i32, T.u32, T.ptr], returns: T.i32 },
   chdir: { args: [T.ptr], returns: T.i32 },
   memfd_create: { args: [T.ptr, T.u32], returns: T.i32 },
   prctl: { args: [T.i32, T.u64, T.u64, T.u64, T.u64], returns: T.i32 },

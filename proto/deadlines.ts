@@ -1,0 +1,31 @@
+/**
+ * Every limit of time, in milliseconds, in one table. Limits that containerd sets for us (INV-7) are named so.
+ */
+
+/** How long things may take before they are given up. */
+export const deadlines = {
+  /** One Forward of an event, and one connection to containerd (EV-2). */
+  forward: 5_000,
+  /** Longest pause between two attempts to reach containerd (EV-3). */
+  forwardBackoff: 10_000,
+  /** Sending what is queued before the shim exits (EV-5). */
+  flush: 5_000,
+  /** Opening FIFOs, consoles and starting a logger (T-CRE-8). */
+  stdio: 30_000,
+  /** Output still in pipes when Delete is called (IO-5). */
+  drain: 10_000,
+  /** A logger's end after it was asked to stop (IO-3). */
+  loggerStop: 12_000,
+  /** A probe of a socket that may be stale (SK-2). */
+  socketProbe: 100,
+  /** runc commands that run hooks or user code: create, start, exec, restore, checkpoint. */
+  runcStart: 120_000,
+  /** All other runc commands. */
+  runc: 30_000,
+  /** Answers under way when the shim is told to shut down. */
+  shutdown: 5_000,
+  /** A shim that never got a container, or lost its last one, and whose clients are all gone, ends itself (R09). */
+  orphan: 60_000,
+  /** After this time without activity memory is given back to the system. */
+  trim: 10_000,
+} as const;

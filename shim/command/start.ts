@@ -1,0 +1,32 @@
+/**
+ * `start`: launches the serving process and passes its answer on. It is launched before anything else is looked at, so
+ * that the two programs load side by side as far as may be; it reads our stdin itself.
+ */
+
+/** How the serving process is told to keep its memory small; it never reaches runc. */
+const runtimeEnvironment = { BUN_GC_TIMER_DISABLE: "1", BUN_JSC_useDFGJIT: "0", BUN_JSC_useFTLJIT: "0" };
+
+/**
+ * Starts a shim for the bundle in the working directory.
+ * @param args the flags of this binary call, without the action
+ * @returns the exit status
+ */
+export async function start(args: readonly string[]): Promise<number> {
+  const child = Bun.spawn([process.execPath, ...args, "serve"], {
+    argv0: process.argv0,
+    stdin: "inherit",
+    stdout: "pipe",
+    stderr: "pipe",
+    env: { ...Bun.env, ...runtimeEnvironment },
+    // Its own session: signals to containerd's process group do not reach it (ST-10, PR-5).
+    detached: true,
+  });
+  const answer = await child.stdout.bytes();
+  if (answer.length > 0) {
+    await Bun.write(Bun.stdout, answer);
+    return 0;
+  }
+  const complaint = (await child.stderr.text()).trim();
+  await Bun.write(Bun.stderr, `${complaint || `the shim ended with status ${await child.exited} and said nothing`}\n`);
+  return 1;
+}

@@ -1,0 +1,46 @@
+/** Who has a file open for reading: asked only when a reader of a FIFO was seen to go away. */
+
+import { fileIdentity, listDirectory, readFile, readLink } from "./file.ts";
+
+/** Processes looked at before other work gets its turn. */
+const BATCH = 50;
+const O_ACCMODE = 3;
+
+/**
+ * How many descriptors of other processes read the file at `path`. It is told by device and inode, because a reader in
+ * another mount namespace has it under another name.
+ */
+export async function countReaders(path: string): Promise<number> {
+  const identity = fileIdentity(path);
+  if (identity === undefined) return 0;
+  let found = 0;
+  let looked = 0;
+  for (const pid of listDirectory("/proc")) {
+    const first = pid.charCodeAt(0);
+    if (first < 48 || first > 57 || Number(pid) === process.pid) continue;
+    found += readersIn(pid, identity);
+    if (++looked % BATCH === 0) await Bun.sleep(0);
+  }
+  return found;
+}
+
+function readersIn(pid: string, identity: string): number {
+  let found = 0;
+  try {
+    for (const fd of listDirectory(`/proc/${pid}/fd`)) {
+      const link = `/proc/${pid}/fd/${fd}`;
+      // Sockets, pipes and the like have no path, and need no closer look.
+      if (!readLink(link)?.startsWith("/") || fileIdentity(link) !== identity) continue;
+      if (isForReading(readFile(`/proc/${pid}/fdinfo/${fd}`))) found++;
+    }
+  } catch {
+    // It ended while we looked, or is not ours to look at.
+  }
+  return found;
+}
+
+/** True when the text of a fdinfo file says that the descriptor can be read (its flags are octal). */
+function isForReading(fdinfo: string): boolean {
+  const flags = /^flags:\s*([0-7]+)/m.exec(fdinfo)?.[1];
+  return flags !== undefined && (Number.parseInt(flags, 8) & O_ACCMODE) !== 1;
+}

@@ -1,0 +1,55 @@
+/** What init and execs have in common: state, streams, pid, and those who wait for the end. */
+
+import { Lock } from "../container/lock.ts";
+import type { Exit, Watched } from "../linux/reaper.ts";
+import { type State, transition, type Verb } from "./state.ts";
+import type { Stdio, StdioAddresses } from "./stdio/stdio.ts";
+
+/** One process of a container. */
+export class Process {
+  /** The exec id; "" for init. */
+  readonly key: string;
+  readonly addresses: StdioAddresses;
+  readonly lock = new Lock();
+  state: State;
+  /** 0 until there is one. */
+  pid = 0;
+  watched: Watched | undefined;
+  stdio: Stdio | undefined;
+  /** The runtime spec of an exec's process, until it is started. */
+  spec: Uint8Array | undefined;
+  #exit: Exit | undefined;
+  #ended: PromiseWithResolvers<Exit> | undefined;
+
+  constructor(key: string, addresses: StdioAddresses, state: State) {
+    this.key = key;
+    this.addresses = addresses;
+    this.state = state;
+  }
+
+  /** How the process ended; undefined while it has not, as far as clients may know (EV-7). */
+  get exit(): Exit | undefined {
+    return this.#exit;
+  }
+
+  /** Resolves with the end of the process, the same for everyone and every time (T-WAI-1). */
+  wait(): Promise<Exit> {
+    if (this.#exit !== undefined) return Promise.resolve(this.#exit);
+    this.#ended ??= Promise.withResolvers();
+    return this.#ended.promise;
+  }
+
+  /** The process has ended: releases those who wait. Happens once. */
+  setExited(exit: Exit): void {
+    if (this.#exit !== undefined) return;
+    this.#exit = exit;
+    this.state = "stopped";
+    this.#ended?.resolve(exit);
+    this.#ended = undefined;
+  }
+
+  /** The state that a verb leads to from here. @throws ContainerdError FailedPrecondition, NotFound */
+  next(verb: Verb): State {
+    return transition(this.key === "" ? "init" : "exec", this.state, verb);
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * FIFOs of a client, held at both ends (IO-2).
+ *
+ * An output FIFO is opened for writing first, which succeeds only when somebody reads it: so no output can be lost to a
+ * reader that is not there yet (R17). Then it is opened for reading too, so that a reader that goes away gives the
+ * container no SIGPIPE, and its successor finds what was written. When all writers are gone, readers see the end by
+ * themselves. Should the reader vanish while the container writes, we read in its place and count what is thrown away,
+ * so that the container goes on (R15).
+ */
+
+import { deadlines } from "../../../proto/deadlines.ts";
+import { deadlineExceeded, messageOf, unknown } from "../../../proto/errdefs.ts";
+import { isErrno } from "../../linux/errno.ts";
+import { close, duplicate, O, open, setNonBlocking, setPipeSize } from "../../linux/file.ts";
+import { IN, type Watch, watchFile } from "../../linux/inotify.ts";
+import { countReaders } from "../../linux/readers.ts";
+import { type ByteReader, byteReader } from "../../linux/stream.ts";
+import { log } from "../../log.ts";
+
+/** A larger pipe lets writer and reader work in longer turns; it is what an unprivileged user may ask for. */
+const PIPE_BYTES = 1 << 20;
+/** A container that opens its /dev/stdout in a loop must not make us look for readers as often. */
+const RESCAN_PAUSE = 1_000;
+
+/** An output FIFO of a client. */
+export class OutputFifo {
+  readonly path: string;
+  readonly #label: string;
+  /** Our own read end. */
+  readonly #reader: number;
+  #writer: number;
+  #watch: Watch | undefined;
+  #drain: { fd: number; stream: ByteReader } | undefined;
+  #dropped = 0;
+  #rescanning = false;
+  #closed = false;
+
+  private constructor(path: string, label: string, writer: number, reader: number) {
+    this.path = path;
+    this.#label = label;
+    this.#writer = writer;
+    this.#reader = reader;
+    setPipeSize(writer, PIPE_BYTES);
+    this.#listen(IN.CLOSE_NOWRITE);
+  }
+
+  /**
+   * Opens a FIFO once somebody reads it.
+   * @param label names the stream in log lines and errors, such as "stdout of web"
+   * @throws ContainerdError when it is missing or nobody reads it in time (T-CRE-8)
+   */
+  static async open(path: string, label: string, signal?: AbortSignal): Promise<OutputFifo> {
+    const end = performance.now() + deadlines.stdio;
+    for (let pause = 1; ; pause = Math.min(pause * 2, 250)) {
+      let writer: number;
+      try {
+        writer = open(path, O.WRONLY | O.NONBLOCK);
+      } catch (error) {
+        if (!isErrno(error, "ENXIO")) throw unknown(`open ${label}: ${messageOf(error)}`, error);
+        if (performance.now() >= end || signal?.aborted) {
+          throw deadlineExceeded(`open ${label}: nobody reads ${path} after ${deadlines.stdio / 1000} s`);
+        }
+        await Bun.sleep(pause);
+        continue;
+      }
+      try {
+        return new OutputFifo(path, label, writer, open(path, O.RDONLY | O.NONBLOCK));
+      } catch (error) {
+        close(writer);
+        throw unknown(`open ${label}: ${messageOf(error)}`, error);
+      }
+    }
+  }
+
+  /** The write end as the container gets it: blocking. It is closed by {@link releaseWriter}. */
+  handOver(): number {
+    setNonBlocking(this.#writer, false);
+    return this.#writer;
+  }
+
+  /** Our own write end, non-blocking, for a copy. */
+  get writer(): number {
+    return this.#writer;
+  }
+
+  /** Closes our write end: from now on readers see the end when the container's last writer is gone. */
+  releaseWriter(): void {
+    close(this.#writer);
+    this.#writer = -1;
+  }
+
+  /** Lets go of the FIFO. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#watch?.close();
+    this.releaseWriter();
+    this.#stopDraining();
+    close(this.#reader);
+  }
+
+  #listen(mask: number): void {
+    this.#watch?.close();
+    this.#watch = undefined;
+    try {
+      this.#watch = watchFile(this.path, mask, () => void this.#rescan());
+    } catch (error) {
+      // Without a watch (no inotify instance left) only the service for vanished readers is lost.
+      log.warn(`cannot watch ${this.#label}: ${messageOf(error)}`);
+    }
+  }
+
+  /** Finds out whether somebody still reads, and takes or gives back the reader's place. */
+  async #rescan(): Promise<void> {
+    if (this.#rescanning || this.#closed) return;
+    this.#rescanning = true;
+    const readers = await countReaders(this.path);
+    if (!this.#closed) {
+      if (readers === 0 && this.#drain === undefined) {
+        this.#listen(IN.CLOSE_NOWRITE | IN.OPEN);
+        void this.#startDraining();
+      } else if (readers > 0 && this.#drain !== undefined) {
+        this.#stopDraining();
+        this.#listen(IN.CLOSE_NOWRITE);
+      }
+    }
+    if (this.#drain === undefined) this.#rescanning = false;
+    else {
+      setTimeout(() => {
+        this.#rescanning = false;
+      }, RESCAN_PAUSE);
+    }
+  }
+
+  async #startDraining(): Promise<void> {
+    const fd = duplicate(this.#reader);
+    const stream = byteReader(fd);
+    this.#drain = { fd, stream };
+    log.info(`nobody reads ${this.#label} any more: its output is dropped until somebody does`);
+    try {
+      for (;;) {
+        const { value, done } = await stream.read();
+        if (done) return;
+        this.#dropped += value.byteLength;
+      }
+    } catch (error) {
+      log.debug(`drain ${this.#label}: ${messageOf(error)}`);
+    }
+  }
+
+  #stopDraining(): void {
+    const drain = this.#drain;
+    if (drain === undefined) return;
+    this.#drain = undefined;
+    void drain.stream.cancel().finally(() => close(drain.fd));
+    if (this.#dropped > 0) log.warn(`dropped ${this.#dropped} bytes of ${this.#label}: nobody read ${this.path}`);
+    this.#dropped = 0;
+  }
+}
+
+/**
+ * The input FIFO of a client. Our own write end keeps it from ending when a client goes away: the end comes by CloseIO
+ * (IO-6).
+ */
+export class InputFifo {
+  #keep: number;
+  #reader: number;
+
+  /** @throws ContainerdError when the FIFO is missing */
+  constructor(path: string, label: string) {
+    try {
+      this.#keep = open(path, O.RDWR | O.NONBLOCK);
+    } catch (error) {
+      throw unknown(`open ${label}: ${messageOf(error)}`, error);
+    }
+    try {
+      this.#reader = open(path, O.RDONLY | O.NONBLOCK);
+    } catch (error) {
+      close(this.#keep);
+      throw unknown(`open ${label}: ${messageOf(error)}`, error);
+    }
+  }
+
+  /** The read end as the container gets it: blocking. It is closed by {@link releaseReader}. */
+  handOver(): number {
+    setNonBlocking(this.#reader, false);
+    return this.#reader;
+  }
+
+  /** Our own read end, non-blocking, for a copy. */
+  get reader(): number {
+    return this.#reader;
+  }
+
+  /** Closes our read end. */
+  releaseReader(): void {
+    close(this.#reader);
+    this.#reader = -1;
+  }
+
+  /** Lets the reader see the end once all has been read and no client writes any more. */
+  end(): void {
+    close(this.#keep);
+    this.#keep = -1;
+  }
+
+  /** Lets go of the FIFO. */
+  close(): void {
+    this.end();
+    this.releaseReader();
+  }
+}

@@ -1,0 +1,89 @@
+/** What runc says when it fails, and what that means to a client (PR-4, T-CRE-4, T-KIL-1). */
+
+import {
+  type ContainerdError,
+  deadlineExceeded,
+  failedPrecondition,
+  messageOf,
+  notFound,
+  unknown,
+} from "../../proto/errdefs.ts";
+import { readFile } from "../linux/file.ts";
+
+/** A runc command that did not succeed. */
+export class RuncError extends Error {
+  override readonly name = "RuncError";
+  /** What runc said, or why it was not heard. */
+  readonly said: string;
+  /** `start`: it could not be executed; `timeout` and `canceled`: we killed it; `failed`: it said so itself. */
+  readonly kind: "start" | "timeout" | "canceled" | "failed";
+
+  constructor(command: string, said: string, kind: RuncError["kind"]) {
+    const reason =
+      kind === "timeout" ? "did not end in time and was killed" : kind === "canceled" ? "was canceled" : said;
+    super(`${command}: ${reason}`);
+    this.said = reason;
+    this.kind = kind;
+  }
+}
+
+/** The last message of level error in runc's JSON log; undefined when there is none. */
+export function lastLogError(path: string): string | undefined {
+  let text: string;
+  try {
+    text = readFile(path, 1 << 20);
+  } catch {
+    return undefined;
+  }
+  let last: string | undefined;
+  for (const line of text.split("\n")) {
+    if (line === "") continue;
+    try {
+      const entry: unknown = JSON.parse(line);
+      if (typeof entry !== "object" || entry === null) continue;
+      const { level, msg } = entry as { level?: unknown; msg?: unknown };
+      if ((level === "error" || level === "fatal") && typeof msg === "string") last = msg.trim();
+    } catch {
+      // A line that a killed runc left half-written says nothing.
+    }
+  }
+  return last;
+}
+
+/**
+ * The error a client gets for a failed runc command. The wording of runc is kept behind the prefix, because dockerd
+ * reads "executable file not found" and "permission denied" in it.
+ * @param prefix such as "OCI runtime create failed"
+ */
+export function runtimeError(error: unknown, prefix: string): ContainerdError {
+  if (!(error instanceof RuncError)) return unknown(`${prefix}: ${messageOf(error)}`, error);
+  if (error.kind === "timeout") return deadlineExceeded(`${prefix}: ${error.message}`);
+  return unknown(`${prefix}: ${error.kind === "failed" ? error.said : error.message}`, error);
+}
+
+/** Samples of runc and crun for "there is nothing to kill" (T-KIL-1). */
+const goneSamples = [
+  "process already finished",
+  "no such process",
+  "container not running",
+  "container is not running",
+  "does not exist",
+];
+
+/** True when runc says that the container or process is not there. */
+export function saysGone(error: unknown): boolean {
+  return (
+    error instanceof RuncError && error.kind === "failed" && goneSamples.some((sample) => error.said.includes(sample))
+  );
+}
+
+/** The error of a failed kill: NotFound when there was nothing to kill, else unknown. */
+export function killError(error: unknown, id: string): ContainerdError {
+  if (saysGone(error)) return notFound(`container ${id}: process already finished`);
+  return runtimeError(error, "OCI runtime kill failed");
+}
+
+/** criu's failures are about the machine or the container, not about the shim (CP-4). */
+export function checkpointError(error: unknown, detail: string): ContainerdError {
+  return failedPrecondition(`checkpoint failed: ${messageOf(error)}${detail}`);
+}
