@@ -4,7 +4,6 @@ import {
   bidi,
   type CallContext,
   Client,
-  type ClientStream,
   Code,
   clientStream,
   Server,
@@ -92,7 +91,7 @@ afterEach(async () => {
 
 afterAll(() => until(() => openFds() <= before, "no descriptor is left"));
 
-function open(method: string, options: StreamOptions<Message>): Promise<ClientStream<Message, ttrpc.KeyValue.$Shape>> {
+function open(method: string, options: StreamOptions<Message>) {
   return client.stream("s", method, KeyValue, KeyValue, options);
 }
 
