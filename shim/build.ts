@@ -1,10 +1,12 @@
-/** Compiles the one executable into dist/, and makes the links of the roles that exist. */
+/** Compiles the one executable into dist/ (or `--out DIR`), and makes the links of the roles that exist. */
 
 import { mkdirSync, rmSync, symlinkSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 
 const root = join(import.meta.dir, "..");
-const out = join(root, "dist");
+const { values } = parseArgs({ options: { out: { type: "string", default: join(root, "dist") } } });
+const out = resolve(values.out);
 /** Names of roles, each a link to the executable. */
 const links = ["containerd-shim-berth-v2"];
 
