@@ -2,7 +2,6 @@
 
 import { expect } from "bun:test";
 import { cpus } from "node:os";
-import { run } from "../lib/command.ts";
 import type { Daemon } from "../lib/daemon.ts";
 import { containerSuite } from "../lib/suite.ts";
 import type { Tasks } from "../lib/tasks.ts";
@@ -155,23 +154,20 @@ suite.test("IO-2 a client that goes away does not disturb the container", async 
   await tasks.removeContainer(c);
 });
 
-suite.test(
-  "IO-7 ctr run -t gives the container a terminal of its own",
-  async ({ daemon, id }) => {
-    const inner = daemon.ctrCommand(
-      daemon.runArguments(
-        id(),
-        ["sh", "-c", "test -t 0 && test -t 1 && tty && until stty size 2>/dev/null; do sleep 0.05; done"],
-        ["--rm", "-t"],
-      ),
-    );
-    const command = `stty rows 31 cols 97; ${inner.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ")}`;
-    const result = await run(["script", "-qec", command, "/dev/null"], { env: daemon.ctrEnv(), timeout: 20_000 });
-    expect(result.stdout.replaceAll("\r", "")).toContain("/dev/pts/0\n31 97\n");
-    expect(result.exitCode).toBe(0);
-  },
-  { skip: Bun.which("script") === null ? "script (util-linux) is not installed" : undefined },
-);
+suite.test("IO-7 ctr run -t gives the container a terminal of its own, and its last word", async ({ daemon, id }) => {
+  const script =
+    'test -t 0 && test -t 1 && tty && until s=$(stty size) && test -n "$s"; do sleep 0.05; done 2>/dev/null; echo $s; exit 8';
+  const arguments_ = daemon.runArguments(id(), ["sh", "-c", script], ["--rm", "-t"]);
+  let output = "";
+  const client = Bun.spawn(daemon.ctrCommand(arguments_), {
+    env: daemon.ctrEnv(),
+    terminal: { rows: 31, cols: 97, data: (_, bytes) => (output += new TextDecoder().decode(bytes)) },
+  });
+  expect(await client.exited).toBe(8);
+  await waitFor("the last word", () => output.includes("31 97"), { timeout: 1000 }).catch(() => {});
+  client.terminal?.close();
+  expect(output.replaceAll("\r", "")).toBe("/dev/pts/0\n31 97\n");
+});
 
 suite.test("IO-1 file:// appends both streams to one file", async ({ daemon, tasks, id }) => {
   const c = id();
