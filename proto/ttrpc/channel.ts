@@ -40,6 +40,8 @@ export interface DrainWaiter {
 export const HIGH_WATER = 1 << 20;
 /** Queued bytes below which they may go on. */
 const LOW_WATER = 256 << 10;
+/** Milliseconds that an ended connection waits for its peer to close. */
+const LINGER_MS = 200;
 /** Queued bytes past which a connection is given up, unless the owner says otherwise. */
 export const MAX_QUEUED_BYTES = 256 << 20;
 
@@ -57,6 +59,7 @@ export class Channel {
   #holds = 0;
   #decoding = false;
   #full = false;
+  #linger: ReturnType<typeof setTimeout> | undefined;
   #state: "open" | "ending" | "closed" = "open";
 
   constructor(transport: Transport, handler: ChannelHandler, maxQueuedBytes: number = MAX_QUEUED_BYTES) {
@@ -179,7 +182,7 @@ export class Channel {
       done++;
     }
     if (done > 0) this.#queue.splice(0, done);
-    if (this.#state === "ending" && this.#queue.length === 0) this.#transport.end();
+    if (this.#state === "ending" && this.#queue.length === 0) this.#endTransport();
     else if (this.#full && this.#queued < LOW_WATER) this.#wake();
   }
 
@@ -191,14 +194,22 @@ export class Channel {
     if (waiters) for (const waiter of waiters) waiter.drained();
   }
 
-  /** Closes once everything queued has been written and the peer has closed; nothing more is read or sent. */
+  /**
+   * Closes once everything queued has been written and the peer has closed, or has had 200 ms to; nothing more is read
+   * or sent.
+   */
   end(): void {
     if (this.#state !== "open") return;
     this.#state = "ending";
     this.#backlog = undefined;
     // Without reading on, the peer's close would not be seen.
     if (this.#holds > 0) this.#transport.resume();
-    if (this.#queue.length === 0) this.#transport.end();
+    if (this.#queue.length === 0) this.#endTransport();
+  }
+
+  #endTransport(): void {
+    this.#transport.end();
+    this.#linger ??= setTimeout(() => this.destroy(), LINGER_MS);
   }
 
   /** Closes at once; what is queued is lost. */
@@ -217,6 +228,7 @@ export class Channel {
   }
 
   #release(error: Error | undefined): void {
+    clearTimeout(this.#linger);
     this.#queue = [];
     this.#queued = 0;
     this.#backlog = undefined;

@@ -38,9 +38,9 @@ function errnoOf(error: unknown): string | undefined {
 }
 
 /** One set of callbacks serves every socket of a listener or client; what differs is the socket's channel. */
-function handlersFor(open: ((socket: BunSocket) => void) | undefined): Bun.SocketHandler<Channel | undefined> {
+function handlersFor(open: (socket: BunSocket) => void): Bun.SocketHandler<Channel | undefined> {
   return {
-    ...(open === undefined ? {} : { open }),
+    open,
     data(socket, chunk) {
       socket.data?.received(chunk);
     },
@@ -101,15 +101,19 @@ export async function connect(
 ): Promise<Channel> {
   const name = nameOf(address);
   let late = false;
-  const connecting = Bun.connect<Channel | undefined>({ unix: name, data: undefined, socket: handlersFor(undefined) });
-  const connected = connecting.then(
-    (socket) => {
-      if (late) {
-        socket.terminate();
-        throw new TtrpcError(Code.DeadlineExceeded, "connected too late");
-      }
-      const channel = open(socket);
-      socket.data = channel;
+  let channel: Channel | undefined;
+  // The channel is there before the socket's first event can be.
+  const handlers = handlersFor((socket) => {
+    if (late) {
+      socket.terminate();
+      return;
+    }
+    channel = open(socket);
+    socket.data = channel;
+  });
+  const connected = Bun.connect<Channel | undefined>({ unix: name, data: undefined, socket: handlers }).then(
+    () => {
+      if (channel === undefined) throw new TtrpcError(Code.DeadlineExceeded, "connected too late");
       return channel;
     },
     (error: unknown) => {

@@ -482,6 +482,19 @@ describe("shutdown", () => {
     for (const frame of peer.frames) expect(frame.payload.length).toBeGreaterThan(1_000_000);
   });
 
+  test("a peer that does not close is not waited for longer than a moment", async () => {
+    // It holds its end open, and would see the end of ours only if it read.
+    peer.pause();
+    call(1, "Echo");
+    await until(() => contexts.length === 1, "the call was made");
+    const started = performance.now();
+    await server.shutdown({ graceMs: 5000 });
+    expect(performance.now() - started).toBeLessThan(1500);
+    expect(server.connections).toBe(0);
+    peer.resume();
+    expect((await peer.response(1)).code).toBe(0);
+  });
+
   test("after the grace time running calls are aborted and answered Unavailable", async () => {
     call(1, "Hang");
     await until(() => contexts.length === 1, "the call runs");
