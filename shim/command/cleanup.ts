@@ -1,11 +1,12 @@
 /** What `delete` does when the shim did not come to it: a crash, SIGKILL, a power cut (DL-3 to DL-8). */
 
 import { messageOf } from "../../proto/errdefs.ts";
-import { type Bundle, runcRoot } from "../container/bundle.ts";
+import { type Bundle, groupOf, runcRoot } from "../container/bundle.ts";
 import { listDirectory, readFileIfExists, readLink, removeFile } from "../linux/file.ts";
 import { unmountRecursive } from "../linux/mount.ts";
 import { findProgram } from "../linux/program.ts";
-import { answers, pathOf } from "../socket.ts";
+import { answers, pathOf, socketPath } from "../socket.ts";
+import type { Flags } from "./flags.ts";
 
 /** containerd gives `delete` 5 s in all (DL-2). */
 const RUNC_LIMIT = 4_000;
@@ -15,15 +16,29 @@ const RUNC_LIMIT = 4_000;
  * Warnings go to stderr, which containerd logs.
  * @throws Error when mounts stay: containerd must know, for it is about to remove what lies below them
  */
-export async function cleanUp(bundle: Bundle, id: string, namespace: string): Promise<void> {
+export async function cleanUp(bundle: Bundle, flags: Flags): Promise<void> {
   const address = bundle.readAddress();
   const socket = address === undefined ? undefined : pathOf(address);
   const shimLives = socket !== undefined && (await answers(socket));
   if (!shimLives) endOrphans(bundle);
-  await runcDelete(bundle, id, namespace);
+  await runcDelete(bundle, flags.id, flags.namespace);
   unmountRecursive(bundle.rootfs);
   // Only a socket that nobody answers: in a group it may be a sibling's (DL-4, DL-8).
-  if (socket !== undefined && !shimLives) removeFile(socket);
+  if (socket !== undefined && !shimLives) {
+    removeFile(socket);
+    removeDebugSocket(bundle, flags, socket);
+  }
+}
+
+/** The debug socket lies beside the other, under a name that follows from the same facts (SK-1, SK-7). */
+function removeDebugSocket(bundle: Bundle, flags: Flags, socket: string): void {
+  try {
+    const group = groupOf(bundle.readSpec(), flags.id);
+    const directory = socket.slice(0, socket.lastIndexOf("/"));
+    removeFile(socketPath(directory, flags.address, flags.namespace, group, "debug"));
+  } catch (error) {
+    process.stderr.write(`debug socket of ${flags.id}: ${messageOf(error)}\n`);
+  }
 }
 
 /**

@@ -18,7 +18,7 @@ export async function deleteContainer(flags: Flags): Promise<number> {
   const record = bundle.readExitRecord();
   if (record?.deleted !== true) {
     const { cleanUp } = await import("./cleanup.ts");
-    await cleanUp(bundle, flags.id, flags.namespace);
+    await cleanUp(bundle, flags);
   }
   const end = bundle.readExitRecord() ?? record;
   const response = containerd.task.v2.DeleteResponse.encode({

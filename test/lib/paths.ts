@@ -5,8 +5,8 @@ import { join } from "node:path";
 /** The repository. */
 export const root = join(import.meta.dir, "..", "..");
 
-/** Where the build puts the executable and its links. */
-export const dist = join(root, "dist");
+/** Where the executable and its links are: what the build puts them into, or `BERTH_TEST_DIST`. */
+export const dist = process.env["BERTH_TEST_DIST"] ?? join(root, "dist");
 
 /** The shim that the build makes. */
 export const builtShim = join(dist, "containerd-shim-berth-v2");
