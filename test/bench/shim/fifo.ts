@@ -1,7 +1,7 @@
 /** FIFOs: the bench makes them, and keeps them open or has another program drain them. */
 
 import { dlopen, FFIType } from "bun:ffi";
-import { closeSync, constants, openSync, readSync } from "node:fs";
+import { closeSync, constants, openSync, readSync, unlinkSync } from "node:fs";
 
 const { symbols: libc } = dlopen("libc.so.6", {
   mkfifo: { args: [FFIType.cstring, FFIType.u32], returns: FFIType.i32 },
@@ -20,12 +20,14 @@ export function makeFifo(path: string): void {
 
 /** Both ends of a FIFO held open, as containerd and clients do, so that no writer waits or gets EPIPE. */
 export class HeldFifo {
+  readonly path: string;
   readonly #fd: number;
   readonly #buffer = new Uint8Array(65536);
 
   /** Makes the FIFO and opens it. Throws Error when the path exists. */
   constructor(path: string) {
     makeFifo(path);
+    this.path = path;
     this.#fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
   }
 
@@ -47,6 +49,12 @@ export class HeldFifo {
 
   close(): void {
     closeSync(this.#fd);
+  }
+
+  /** Closes it and takes its name away. */
+  remove(): void {
+    this.close();
+    unlinkSync(this.path);
   }
 }
 

@@ -25,11 +25,12 @@ export class Shim {
   readonly id: string;
   readonly bundle: string;
   readonly runtime: Runtime;
-  /** FIFOs for stdout and stderr that are held open; used by Create and Exec unless others are given. */
+  /** FIFOs for the container's stdout and stderr, held open; used by Create unless others are given. */
   readonly stdio: Stdio;
   readonly #rig: Rig;
   readonly #mounts: RootfsMount[];
   readonly #fifos: HeldFifo[];
+  readonly #execFifos = new Map<string, HeldFifo[]>();
   #log = "";
   #connection: Connection | undefined;
   #pid = 0;
@@ -101,10 +102,22 @@ export class Shim {
   /** The call Delete. */
   async deleteProcess(execId = ""): Promise<void> {
     await this.#call("Delete", messages.DeleteRequest.encode({ id: this.id, execId }));
+    for (const fifo of this.#execFifos.get(execId) ?? []) {
+      fifo.remove();
+    }
+    this.#execFifos.delete(execId);
   }
 
-  /** The call Exec. */
-  async exec(execId: string, args: readonly string[], stdio: Stdio = this.stdio): Promise<void> {
+  /** The call Exec; unless stdio is given, with FIFOs of its own as clients make them, until it is deleted. */
+  async exec(execId: string, args: readonly string[], given?: Stdio): Promise<void> {
+    const stdio = given ?? { stdout: join(this.bundle, `${execId}-out`), stderr: join(this.bundle, `${execId}-err`) };
+    if (given === undefined) {
+      const paths = [stdio.stdout, stdio.stderr].filter((path) => path !== undefined);
+      this.#execFifos.set(
+        execId,
+        paths.map((path) => new HeldFifo(path)),
+      );
+    }
     const value = new TextEncoder().encode(JSON.stringify(processSpec(args, stdio.terminal)));
     const spec = packAny(jsonTypes.process, value);
     await this.#call("Exec", messages.ExecProcessRequest.encode({ ...stdio, id: this.id, execId, spec }));

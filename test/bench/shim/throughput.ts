@@ -86,7 +86,7 @@ async function ofExec(bench: Bench, runtime: Runtime, record: boolean): Promise<
   await shim.launch();
   const pipes = new Pipes(shim.bundle, "exec");
   const rate = await pipes.rate(runtime, scale.throughputBytes, async () => {
-    const stdio = { ...shim.stdio, stdin: pipes.stdin, stdout: pipes.stdout };
+    const stdio = { stdin: pipes.stdin, stdout: pipes.stdout };
     await shim.exec("exec", writer(scale.throughputBytes), stdio);
     await shim.startProcess("exec");
   });
