@@ -236,8 +236,8 @@ suite.test("T-PAU-3 a paused container that is killed ends STOPPED", async ({ da
   await daemon.runDetached(c, ["sleep", "1000"]);
   await tasks.pause(c);
   await tasks.kill(c, 9);
-  // On cgroup v1 a frozen process dies when it is thawed.
-  if (!isCgroup2() && (await tasks.get(c)).status === "PAUSED") await tasks.resume(c);
+  // On cgroup v1 a frozen process dies when it is thawed, by runc's kill or else by us; it may be gone already.
+  if (!isCgroup2()) await tasks.resume(c).catch(() => {});
   expect(await tasks.wait(c)).toBe(137);
   expect((await tasks.get(c)).status).toBe("STOPPED");
   await tasks.finish(c);

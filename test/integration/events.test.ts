@@ -28,7 +28,7 @@ suite.test("EV-1 run: create, start, exit, delete, once each, with the same pid"
   expect(start).toMatchObject({ container_id: c, pid });
   expect(exit).toMatchObject({ container_id: c, id: c, pid, exit_status: 4 });
   expect(gone).toMatchObject({ container_id: c, pid, exit_status: 4 });
-  expect(gone?.["exited_at"]).toBe(exit?.["exited_at"]);
+  expect(gone?.["exited_at"]).toEqual(exit?.["exited_at"]);
 });
 
 suite.test("EV-1 create tells the rootfs mounts and the stdio", async ({ daemon, events, id }) => {

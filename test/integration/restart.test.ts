@@ -9,7 +9,7 @@ import { findShim, isAlive, type ProcessInfo } from "../lib/process.ts";
 import { containerSuite } from "../lib/suite.ts";
 import { waitFor } from "../lib/wait.ts";
 
-// At debug level containerd logs each event that a shim forwards: the only proof that does not race with a subscription.
+// At trace level containerd logs each event that a shim forwards: the only proof that does not race with a subscription.
 const suite = containerSuite({ debug: true });
 
 /** How often containerd took an exit event of this namespace, from a shim or from itself, since a length of its log. */

@@ -36,7 +36,7 @@ export interface DaemonOptions {
   config?: string;
   /** Added to the daemon's environment, which its shims inherit. */
   env?: Record<string, string>;
-  /** Log at debug level, which also gives shims `-debug`. */
+  /** Log at trace level: every event that shims forward is in the log, and shims get `-debug`. */
   debug?: boolean;
 }
 
@@ -85,7 +85,7 @@ disabled_plugins = ${JSON.stringify(disabledPlugins)}
 [ttrpc]
   address = ${JSON.stringify(`${this.address}.ttrpc`)}
 [debug]
-  level = "${options.debug ? "debug" : "info"}"
+  level = "${options.debug ? "trace" : "info"}"
 ${options.config ?? ""}`,
     );
   }

@@ -1,7 +1,7 @@
 /** One daemon for a test file, a leak check after each test, and the daemon's log when a test fails. */
 
 import { afterAll, beforeAll } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Daemon, type DaemonOptions, tail } from "./daemon.ts";
 import { EventCollector } from "./events.ts";
@@ -125,5 +125,6 @@ async function removeContainers(daemon: Daemon, ids: readonly string[]): Promise
   for (const id of ids) {
     await daemon.ctr(["tasks", "delete", "--force", id], { timeout: 10_000 });
     await daemon.ctr(["containers", "delete", id], { timeout: 10_000 });
+    for (const end of ["", "/debug"]) rmSync(daemon.socketPath(id + end), { force: true });
   }
 }

@@ -79,19 +79,38 @@ export class Tasks {
     runtime: string,
     io: Stdio = {},
   ): Promise<number> {
-    const daemon = this.#daemon;
-    await daemon.ctr(["containers", "create", "--runtime", runtime, "--", image, id, ...command], { check: true });
+    await this.createContainer(id, image, command, runtime);
     return await this.createTask(id, io);
   }
 
-  /** Makes the task of a container that exists. */
-  async createTask(id: string, io: Stdio = {}): Promise<number> {
+  /** Makes a container without a task. @param flags of `ctr containers create` */
+  async createContainer(
+    id: string,
+    image: string,
+    command: readonly string[],
+    runtime: string,
+    flags: readonly string[] = [],
+  ): Promise<void> {
+    const argv = ["containers", "create", "--runtime", runtime, ...flags, "--", image, id, ...command];
+    await this.#daemon.ctr(argv, { check: true });
+  }
+
+  /**
+   * Makes the task of a container that exists.
+   * @param more further fields of the request, such as `options`; `rootfs` replaces the snapshot's mounts
+   */
+  async createTask(id: string, io: Stdio = {}, more: Record<string, unknown> = {}): Promise<number> {
     const daemon = this.#daemon;
     const printed = await daemon.ctr(["snapshots", "--snapshotter", daemon.snapshotter, "mounts", "/mnt", id], {
       check: true,
     });
     const rootfs = printed.stdout.trim().split("\n").map(parseMount);
-    const answer = await this.call("Create", "CreateRequest", { containerId: id, rootfs, ...io }, "PidResponse");
+    const answer = await this.call(
+      "Create",
+      "CreateRequest",
+      { containerId: id, rootfs, ...io, ...more },
+      "PidResponse",
+    );
     return Number(answer["pid"]);
   }
 
