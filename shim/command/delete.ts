@@ -13,6 +13,7 @@ const SIGKILL_STATUS = 137;
 
 /** Cleans the bundle of `flags.id` beside the working directory. @returns the exit status @throws Error */
 export async function deleteContainer(flags: Flags): Promise<number> {
+  checkIdentifier(flags.namespace, "namespace");
   checkIdentifier(flags.id, "container id");
   const bundle = new Bundle(`${process.cwd().replace(/\/[^/]*$/, "")}/${flags.id}`);
   const record = bundle.readExitRecord();

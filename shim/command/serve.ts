@@ -44,6 +44,7 @@ export async function serve(flags: Flags): Promise<void> {
   setName("containerd-shim");
   const directory = process.cwd();
   const bundle = new Bundle(directory);
+  checkIdentifier(flags.namespace, "namespace");
   checkIdentifier(flags.id, "container id");
   const bootstrap = parseBootstrap(readAll(0, MAX_INPUT_BYTES), flags.id, flags.namespace);
   const options = parseOptions(bootstrap.options);
