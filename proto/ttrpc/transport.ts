@@ -25,7 +25,7 @@ export interface Listener {
 
 function nameOf(address: Address): string {
   const name = address.unix.startsWith("@") ? `\0${address.unix.slice(1)}` : address.unix;
-  const bytes = Buffer.byteLength(name);
+  const bytes = new TextEncoder().encode(name).length;
   if (bytes === 0 || bytes > MAX_PATH) {
     const why = bytes === 0 ? "is empty" : `is ${bytes} bytes long, the limit is ${MAX_PATH}`;
     throw new TtrpcError(Code.InvalidArgument, `socket path ${why}: ${address.unix}`, { errno: "ENAMETOOLONG" });

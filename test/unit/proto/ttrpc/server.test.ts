@@ -460,9 +460,11 @@ describe("shutdown", () => {
     expect((await peer.response(3)).code).toBe(Code.Unavailable);
     await expect(RawPeer.connect(unix)).rejects.toThrow();
     expect(over).toBe(false);
+    const released = performance.now();
     gate.resolve();
     expect(KeyValue.decode((await peer.response(1)).payload).key).toBe("mine");
     await done;
+    expect(performance.now() - released).toBeLessThan(1500);
     await until(() => peer.isClosed, "closed");
     expect(() => server.listen({ unix })).toThrow(expect.objectContaining({ code: Code.Unavailable }));
   });

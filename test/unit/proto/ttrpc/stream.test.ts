@@ -68,6 +68,11 @@ beforeEach(async () => {
       await gate.promise;
       for await (const request of requests) seen.push(request.key);
     }),
+    Leave: clientStream(KeyValue, KeyValue, async (_requests, context) => {
+      contexts.push(context);
+      await gate.promise;
+      return { key: "left" };
+    }),
     Careless: bidi(KeyValue, KeyValue, async (requests, responses, context) => {
       contexts.push(context);
       void requests.receive();
@@ -195,6 +200,21 @@ describe("streams by frames", () => {
     await until(() => server.inFlight === 0, "the handler has returned");
     expect(reports).toEqual([]);
   });
+});
+
+test("TT-6 what a stream's handler returns after its deadline is dropped", async () => {
+  for (const [streamId, method] of [
+    [1, "Leave"],
+    [3, "Ignore"],
+  ] as const) {
+    peer.send(requestOf(streamId, { service: "s", method, timeoutNano: 10e6 }, 1));
+    expect((await peer.response(streamId)).code).toBe(4);
+  }
+  gate.resolve();
+  await until(() => server.inFlight === 0, "the handlers have returned");
+  peer.send(requestOf(5, { service: "s", method: "Unary" }));
+  expect((await peer.response(5)).code).toBe(0);
+  expect(peer.frames).toEqual([]);
 });
 
 describe("streams by the client", () => {
@@ -413,6 +433,17 @@ describe("backpressure", () => {
     await client.call("s", "Unary", KeyValue, KeyValue, {});
     expect(performance.now() - again).toBeLessThan(500);
   }, 10_000);
+
+  test("a handler that returns with unread messages gives the connection free at once", async () => {
+    const stream = await open("Leave", { kind: "client" });
+    for (let i = 0; i < 200; i++) void stream.send({ key: String(i) });
+    await Bun.sleep(100);
+    const started = performance.now();
+    gate.resolve();
+    expect((await stream.finish()).key).toBe("left");
+    await client.call("s", "Unary", KeyValue, KeyValue, {});
+    expect(performance.now() - started).toBeLessThan(500);
+  });
 
   test("a handler that reads late, but in time, gets everything in order", async () => {
     const stream = await open("Ignore", { kind: "bidi" });
