@@ -68,6 +68,11 @@ async function makeBundle(dir: string, cgroup: string): Promise<void> {
   await run(["mkfifo", join(dir, "log")], { check: true });
 }
 
+const sockets = new Set<string>();
+afterAll(() => {
+  for (const path of sockets) rmSync(path, { force: true });
+});
+
 /** A serving shim of containerd's, started by hand as containerd starts it (INV-2, ST-4). */
 class GoShim {
   readonly bundle: string;
@@ -100,6 +105,8 @@ class GoShim {
     const address: string = stdout.startsWith("{") ? JSON.parse(stdout).address : stdout.trim();
     expect(address).toStartWith("unix://");
     const socketPath = address.slice("unix://".length);
+    // Whatever fails from here on, the guard ends the process; the socket is the one thing that lies elsewhere.
+    sockets.add(socketPath);
     const client = await Client.connect({ unix: socketPath }, { timeoutMs: 5000 });
     const version2 = "containerd.task.v2.Task";
     const service = await client.call(version2, "Connect", task.ConnectRequest, task.ConnectResponse, { id }).then(
