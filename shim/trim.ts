@@ -4,23 +4,24 @@ import { deadlines } from "../proto/deadlines.ts";
 
 export class Trimmer {
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #calls = 0;
+  #last = 0;
 
   /** There was work. */
   touch(): void {
-    this.#calls++;
-    this.#timer ??= this.#arm();
+    this.#last = performance.now();
+    this.#timer ??= this.#arm(deadlines.trim);
   }
 
-  #arm(): ReturnType<typeof setTimeout> {
-    const before = this.#calls;
+  #arm(delay: number): ReturnType<typeof setTimeout> {
     return setTimeout(() => {
-      // Still busy: what would be given back now would be asked for again at once.
-      if (this.#calls !== before) this.#timer = this.#arm();
+      // There was more work since: what would be given back now might be asked for again at once.
+      const left = this.#last + deadlines.trim - performance.now();
+      if (left > 1) this.#timer = this.#arm(left);
       else {
         this.#timer = undefined;
-        Bun.gc(true);
+        // Collects garbage, drops compiled code, and returns free pages.
+        Bun.shrink();
       }
-    }, deadlines.trim);
+    }, delay);
   }
 }
