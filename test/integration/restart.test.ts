@@ -6,6 +6,7 @@ import { findCgroups } from "../lib/cgroup.ts";
 import type { Daemon } from "../lib/daemon.ts";
 import { testsBerth } from "../lib/paths.ts";
 import { findShim, isAlive, type ProcessInfo } from "../lib/process.ts";
+import { isLong } from "../lib/shim.ts";
 import { containerSuite } from "../lib/suite.ts";
 import { waitFor } from "../lib/wait.ts";
 
@@ -135,7 +136,7 @@ exitWhileAway("R01 EV-3 an exit while containerd is away for 3 s is told once", 
 exitWhileAway(
   "R01 EV-3 an exit while containerd is away for 60 s is told once",
   60_000,
-  process.env["BERTH_TEST_LONG"] ? undefined : "takes a minute: set BERTH_TEST_LONG=1",
+  isLong ? undefined : "takes a minute: set BERTH_LONG=1",
 );
 
 suite.test("RS-5 DL-8 SIGKILL to the shim: containerd tells the exit, and nothing is left", async (context) => {

@@ -4,7 +4,7 @@
  * what is ours can be found, and two runs on one machine never take each other's things for a leak.
  */
 
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readProcess } from "./process.ts";
 import { sweep } from "./sweep.ts";
@@ -68,8 +68,17 @@ export function processScope(): Scope {
   return own;
 }
 
+/** Notes a file that may come to be outside the scope's directory, so that {@link closeScope} removes it. */
+export function noteFile(scope: Scope, path: string): void {
+  appendFileSync(join(scope.dir, "noted"), `${path}\n`);
+}
+
 /** Ends and removes whatever is left of a scope. Safe to call twice. */
 export function closeScope(scope: Scope): void {
   sweep([scope.token, scope.dir]);
+  const notes = join(scope.dir, "noted");
+  if (existsSync(notes)) {
+    for (const path of readFileSync(notes, "utf8").split("\n")) if (path !== "") rmSync(path, { force: true });
+  }
   rmSync(scope.dir, { recursive: true, force: true });
 }

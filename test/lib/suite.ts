@@ -7,7 +7,7 @@ import { Daemon, type DaemonOptions, tail } from "./daemon.ts";
 import { EventCollector } from "./events.ts";
 import { expectNoLeak, inventory } from "./leak.ts";
 import { builtShim, testsBerth, whyNoContainers } from "./paths.ts";
-import { processScope } from "./scope.ts";
+import { noteFile, processScope } from "./scope.ts";
 import { testUnless } from "./skip.ts";
 import { Tasks } from "./tasks.ts";
 
@@ -74,6 +74,7 @@ export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
       const limit = testOptions.timeout ?? 30_000;
       const guarded = async (): Promise<void> => {
         if (!daemon || !events) throw new Error("the daemon did not start");
+        const own = daemon;
         const ids: string[] = [];
         const context: TestContext = {
           daemon,
@@ -83,6 +84,7 @@ export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
             const id = `c${++count}`;
             ids.push(id);
             used.add(id);
+            for (const end of ["", "/debug"]) noteFile(processScope(), own.socketPath(id + end));
             return id;
           },
         };
