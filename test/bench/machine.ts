@@ -19,10 +19,15 @@ export interface Machine {
   readonly spawn: number;
 }
 
+/** The load average of the last minute. */
+export function loadAverage(): number {
+  return Number(readFileSync("/proc/loadavg", "utf8").split(" ")[0]);
+}
+
 /** Describes this machine, and measures how long starting a process takes. */
 export async function describeMachine(): Promise<Machine> {
   const system = readFileSync("/etc/os-release", "utf8");
-  const load = Number(readFileSync("/proc/loadavg", "utf8").split(" ")[0]);
+  const load = loadAverage();
   const spawns: number[] = [];
   for (let count = 0; count < 20; count++) {
     const begin = performance.now();

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { builtShim } from "../../lib/paths.ts";
-import { describeMachine, versionOf } from "../machine.ts";
+import { describeMachine, loadAverage, versionOf } from "../machine.ts";
 import { fullScale, type MeasurementName, measurementNames, quickScale, Samples, type Scale } from "./figures.ts";
 import { measureBurst, measureIdle, measureLeak } from "./idle.ts";
 import { measureCrash, measureExec, measureLife, measureRun } from "./latency.ts";
@@ -131,6 +131,7 @@ export async function benchShim(args: readonly string[]): Promise<void> {
     quick: values.quick,
     command: `npm run bench -- shim ${args.join(" ")}`.trim(),
     machine,
+    loadAtEnd: loadAverage(),
     versions,
     runtimes: runtimes.map(describeRuntime),
     scale,
