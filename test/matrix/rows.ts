@@ -1,0 +1,123 @@
+/** The rows of the matrix: the environments in which the same tests run. */
+
+import { mkdirSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { run } from "../lib/command.ts";
+import { root } from "../lib/paths.ts";
+import { scopeVariable } from "../lib/scope.ts";
+import { findTool, toolDirectories } from "../lib/tools.ts";
+import type { Where } from "./probe.ts";
+
+/** One environment. */
+export interface Row {
+  readonly name: string;
+  /** What it stands for, for a person. */
+  readonly about: string;
+  /** Only files whose path matches run here; without it all do. */
+  readonly files?: RegExp;
+  /** Limit for one file in seconds; a virtual machine comes up anew for each. */
+  readonly limit: number;
+  /** Fetches what the row needs. Answers why it cannot run, or undefined when it can. */
+  prepare(): Promise<string | undefined>;
+  /** The command that runs a command in the row. */
+  wrap(command: readonly string[]): Wrapped;
+  /** Why what was found there is not what the row stands for; undefined when it is. */
+  mismatch(where: Where): string | undefined;
+}
+
+/** A command and its environment. */
+export interface Wrapped {
+  readonly argv: string[];
+  readonly env: Record<string, string | undefined>;
+}
+
+/**
+ * All rows, in the order in which they run.
+ * @param share a directory of ours that virtual machines see at the same path
+ */
+export function allRows(share: string): readonly Row[] {
+  return [
+    containerd("1.6"),
+    containerd("1.7"),
+    containerd("2.1"),
+    cgroup2("cgroup2", "pure cgroup v2 with runc (User-Mode Linux: no PSI, no cpuset)", "uml", share),
+    cgroup2("cgroup2-crun", "pure cgroup v2 with Debian's crun in runc's place", "uml", share, true),
+    {
+      ...cgroup2("cgroup2-tcg", "pure cgroup v2 with PSI and cpuset (emulated: cgroup tests only)", "tcg", share),
+      files: /\/cgroup/,
+      limit: 900,
+    },
+  ];
+}
+
+function absent(tool: string): string {
+  return `no ${tool} in ${[...toolDirectories, "the PATH"].join(", ")}`;
+}
+
+async function fetched(argv: readonly string[]): Promise<string | undefined> {
+  const result = await run(argv, { timeout: 600_000 });
+  return result.exitCode === 0 ? undefined : `${argv[0]}: ${result.stderr.trim().split("\n").at(-1)}`;
+}
+
+/** The environment of every row: ours, and word that the matrix has rows for other machines. */
+function environment(): Record<string, string | undefined> {
+  return { ...process.env, BERTH_TEST_MATRIX: "1", FORCE_COLOR: "0", NO_COLOR: "1" };
+}
+
+/** This machine with another containerd, its ctr and its Go shims. */
+function containerd(version: string): Row {
+  const tool = findTool("with-containerd");
+  const limit = 400;
+  return {
+    name: `containerd-${version}`,
+    about: `containerd ${version} on this machine`,
+    limit,
+    prepare: async () => (tool === undefined ? absent("with-containerd") : await fetched([tool, "--path", version])),
+    wrap: (command) => ({
+      argv: [tool ?? "", version, "--", "timeout", "--kill-after=10", String(limit), ...command],
+      env: environment(),
+    }),
+    mismatch: (where) =>
+      where.containerd.startsWith(`${version}.`) ? undefined : `this is containerd ${where.containerd}`,
+  };
+}
+
+/**
+ * A virtual machine with cgroup v2 alone. crun takes runc's place by a link named runc that is first in the PATH: so
+ * it serves the shim's default, whatever a test does to the options, and the tests' own calls alike. That a BinaryName
+ * in the options is obeyed everywhere is a test of its own (crun.test.ts) in every row.
+ */
+function cgroup2(name: string, about: string, engine: "uml" | "tcg", share: string, crun = false): Row {
+  const tool = findTool("with-cgroup2");
+  const limit = 600;
+  const links = join(share, "crun");
+  const flags = ["--engine", engine, "--timeout", String(engine === "tcg" ? 900 : limit), "--share", root];
+  return {
+    name,
+    about,
+    limit,
+    prepare: async () => {
+      if (tool === undefined) return absent("with-cgroup2");
+      const program = Bun.which("crun");
+      if (crun && program === null) return "crun is not installed";
+      if (crun) {
+        mkdirSync(links, { recursive: true });
+        symlinkSync(program ?? "", join(links, "runc"));
+      }
+      return await fetched([tool, "--engine", engine, "--prepare"]);
+    },
+    wrap: (command) => {
+      const env = environment();
+      // The directory of this run is not there: the tests make one of the machine's own.
+      delete env[scopeVariable];
+      if (crun) env["PATH"] = `${links}:${env["PATH"]}`;
+      return { argv: [tool ?? "", ...flags, "--share", share, "--", ...command], env };
+    },
+    mismatch: (where) => {
+      if (where.cgroup !== "v2") return "cgroup v2 is not alone there";
+      if (crun !== where.runc.startsWith("crun")) return `runc is ${where.runc}`;
+      if (engine === "tcg" && !(where.pressure && where.controllers.includes("cpuset"))) return "no PSI or no cpuset";
+      return undefined;
+    },
+  };
+}
