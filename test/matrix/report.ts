@@ -30,11 +30,11 @@ export function readCases({ exitCode, output, junit }: Ended): Case[] {
   if (junit === undefined) {
     return [failure(`no report, exit code ${exitCode}: ${lastLines(output, 12)}`)];
   }
-  const reasons = new Map<string, string>();
-  for (const line of output.split("\n")) {
-    const [, name, reason] = /^SKIP (.*?): (.*)$/.exec(line) ?? [];
-    if (name !== undefined && reason !== undefined) reasons.set(name, reason);
-  }
+  const lines = output.split("\n");
+  const reasonOf = (name: string): string | undefined => {
+    const start = `SKIP ${name}: `;
+    return lines.find((line) => line.startsWith(start))?.slice(start.length);
+  };
   const shown = new Set([...output.matchAll(/^\(skip\) (.*)$/gm)].map((match) => match[1] ?? ""));
   const cases: Case[] = [];
   for (const match of junit.matchAll(/<testcase ([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g)) {
@@ -47,7 +47,7 @@ export function readCases({ exitCode, output, junit }: Ended): Case[] {
       const message = attribute(failed, "message") || attribute(failed, "type");
       cases.push({ name, outcome: "failed", message, seconds });
     } else if (body.includes("<skipped")) {
-      const reason = reasons.get(own) ?? reasons.get(name);
+      const reason = reasonOf(own) ?? reasonOf(name);
       if (reason === undefined && !shown.has(name)) continue;
       cases.push({ name, outcome: "skipped", message: reason ?? "no reason given", seconds });
     } else {
@@ -73,6 +73,7 @@ function lastErrors(output: string): string {
     ? lastLines(output, 12)
     : output
         .slice(at + 1)
+        .trimEnd()
         .split("\n")
         .slice(0, 12)
         .join("\n");
