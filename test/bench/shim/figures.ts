@@ -167,11 +167,11 @@ export const quickScale: Scale = {
   throughputBytes: 1024 * mebibyte,
   ttyBytes: 16 * mebibyte,
   idleContainers: 50,
-  idleSettle: 10,
-  idleWindow: 20,
+  idleSettle: 30,
+  idleWindow: 30,
   leakExecs: 1_000,
   burstExecs: 200,
-  burstSettle: 20,
+  burstSettle: 30,
   burstFresh: 4,
 };
 
