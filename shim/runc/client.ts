@@ -4,7 +4,7 @@ import { deadlines } from "../../proto/deadlines.ts";
 import { close, memoryFile, O, open, position, readInto, rewind } from "../linux/file.ts";
 import { findProgram } from "../linux/program.ts";
 import type { Capture, Exit, Reaper, Watched } from "../linux/reaper.ts";
-import { lastLogError, RuncError } from "./error.ts";
+import { lastLogError, lastPrinted, RuncError } from "./error.ts";
 
 /** Where runc is and how it is called for all containers of one Create. */
 export interface RuncConfig {
@@ -208,7 +208,7 @@ export class Runc {
       const { exit, why } = await bounded(child, call.limit ?? deadlines.runc, call.signal);
       const text = output < 0 ? "" : collected(output);
       if (exit.status === 0 && why === undefined) return { output: text };
-      const said = (call.log === undefined ? undefined : lastLogError(call.log)) ?? lastLine(text);
+      const said = (call.log === undefined ? undefined : lastLogError(call.log)) ?? lastPrinted(text);
       throw new RuncError(name, why ?? said ?? `exited with status ${exit.status} and said nothing`, why ?? "failed");
     } finally {
       for (const fd of opened) close(fd);
@@ -268,11 +268,6 @@ function collected(fd: number): string {
   const bytes = new Uint8Array(length);
   readInto(fd, bytes);
   return decoder.decode(bytes);
-}
-
-function lastLine(text: string): string | undefined {
-  const line = text.trimEnd().split("\n").at(-1)?.trim();
-  return line === undefined || line === "" ? undefined : line.slice(0, 1000);
 }
 
 /** The pids that `runc ps --format json` prints: an array, or null when there is none. */

@@ -51,6 +51,26 @@ export function lastLogError(path: string): string | undefined {
 }
 
 /**
+ * The message in the last line that a runc without a log file printed: runc prints logrus text, crun the bare message.
+ * Undefined when nothing was printed.
+ */
+export function lastPrinted(text: string): string | undefined {
+  const line = text.trimEnd().split("\n").at(-1)?.trim();
+  if (line === undefined || line === "") return undefined;
+  const quoted = /^time="[^"]*" level=\w+ msg=("(?:[^"\\]|\\.)*")/.exec(line)?.[1];
+  return (quoted === undefined ? line : unquote(quoted)).slice(0, 1000);
+}
+
+/** Reads a string that Go has quoted; what JSON does not know stays as it is. */
+function unquote(text: string): string {
+  try {
+    return JSON.parse(text) as string;
+  } catch {
+    return text.slice(1, -1);
+  }
+}
+
+/**
  * The error a client gets for a failed runc command. The wording of runc is kept behind the prefix, because dockerd
  * reads "executable file not found" and "permission denied" in it.
  * @param prefix such as "OCI runtime create failed"
@@ -61,20 +81,21 @@ export function runtimeError(error: unknown, prefix: string): ContainerdError {
   return unknown(`${prefix}: ${error.kind === "failed" ? error.said : error.message}`, error);
 }
 
-/** Samples of runc and crun for "there is nothing to kill" (T-KIL-1). */
+/** How runc (the first half) and crun say that there is nothing to kill or to delete (T-KIL-1, T-DEL-3). */
 const goneSamples = [
-  "process already finished",
-  "no such process",
-  "container not running",
-  "container is not running",
-  "does not exist",
+  /process already finished/,
+  /container (is )?not running/,
+  /container .*does not exist/,
+  /no such process/i,
+  /container `[^`]*` is not running/,
+  // crun's state directory of the container is gone.
+  /error opening file `[^`]*\/status`: No such file or directory/,
+  /cannot open directory '[^']*': No such file or directory/,
 ];
 
 /** True when runc says that the container or process is not there. */
 export function saysGone(error: unknown): boolean {
-  return (
-    error instanceof RuncError && error.kind === "failed" && goneSamples.some((sample) => error.said.includes(sample))
-  );
+  return error instanceof RuncError && error.kind === "failed" && goneSamples.some((sample) => sample.test(error.said));
 }
 
 /** The error of a failed kill: NotFound when there was nothing to kill, else unknown. */
