@@ -3,7 +3,8 @@
  * outside comes out, in the order in which it must be told.
  *
  * The rules: create before everything; a start before the exit of the same process, however early the exit was seen;
- * the exit of init after the exits of all execs, and last; delete after the exit; nothing told twice.
+ * the exit of init after the exits of all execs, and last; delete after the exit; nothing told twice; what init leaves
+ * behind is killed once, when no further process can come up.
  */
 
 /** Names a process of a container: an exec id, or "" for init. */
@@ -33,6 +34,9 @@ export class Order<E> {
   readonly #sharesPids: boolean;
   #initGone = false;
   #created = false;
+  #deleted = false;
+  /** Init left others behind, and they have not been told to be killed yet. */
+  #mustKill = false;
 
   /** @param sharesPids init has no pid namespace of its own, so its end does not end the others */
   constructor(sharesPids: boolean) {
@@ -52,7 +56,7 @@ export class Order<E> {
     return [{ tell: "create" }, ...this.#release()];
   }
 
-  /** A start of init is under way; its exit, should it be seen now, waits for the answer. */
+  /** A start of the process is under way; its exit, should it be seen now, waits for the answer. */
   starting(key: Key): void {
     if (this.#phases.get(key) !== "exited") this.#phases.set(key, "starting");
   }
@@ -68,8 +72,9 @@ export class Order<E> {
    * (T-STA-6); init goes back to where it was.
    */
   startFailed(key: Key): Step<E>[] {
-    if (key === "") this.#phases.set(key, "running");
-    else {
+    if (key === "") {
+      if (this.#phases.get(key) === "starting") this.#phases.set(key, "running");
+    } else {
       this.#held.delete(key);
       this.#phases.set(key, "exited");
     }
@@ -90,22 +95,38 @@ export class Order<E> {
 
   /** A process was reaped. */
   exited(key: Key, exit: E): Step<E>[] {
-    if (this.#phases.get(key) === "exited" || this.#held.has(key)) return [];
+    const phase = this.#phases.get(key);
+    if (phase === undefined || phase === "exited" || this.#held.has(key)) return [];
     this.#held.set(key, exit);
-    if (key !== "") return this.#release();
-    this.#initGone = true;
-    return this.#sharesPids ? [{ tell: "kill-all" }, ...this.#release()] : this.#release();
+    if (key === "") {
+      this.#initGone = true;
+      this.#mustKill = this.#sharesPids;
+    }
+    return this.#release();
   }
 
-  /** The container was deleted; its init has exited or never ran. */
+  /**
+   * The container was deleted; its init has exited or never ran. An exit of init that still waited for execs is told
+   * now: nothing is told after a delete.
+   */
   deleted(): Step<E>[] {
-    return [{ tell: "delete" }];
+    const exit = this.#held.get("");
+    this.#held.clear();
+    this.#deleted = true;
+    this.#phases.set("", "exited");
+    return exit === undefined ? [{ tell: "delete" }] : [{ tell: "exit", key: "", exit }, { tell: "delete" }];
   }
 
   /** Tells the held exits that nothing holds any more, init's last. */
   #release(): Step<E>[] {
-    if (!this.#created) return [];
+    if (!this.#created || this.#deleted) return [];
     const steps: Step<E>[] = [];
+    const phases = () => [...this.#phases].filter(([key]) => key !== "").map(([, phase]) => phase);
+    // An exec that is being started now would outlive a kill, and hold init's exit for as long as it runs.
+    if (this.#mustKill && !phases().includes("starting")) {
+      this.#mustKill = false;
+      steps.push({ tell: "kill-all" });
+    }
     const tell = (key: Key) => {
       const exit = this.#held.get(key);
       if (exit === undefined || this.#phases.get(key) !== "running") return;
@@ -114,8 +135,7 @@ export class Order<E> {
       steps.push({ tell: "exit", key, exit });
     };
     for (const key of [...this.#held.keys()]) if (key !== "") tell(key);
-    const busy = [...this.#phases].some(([key, phase]) => key !== "" && (phase === "running" || phase === "starting"));
-    if (!busy) tell("");
+    if (!phases().some((phase) => phase === "running" || phase === "starting")) tell("");
     return steps;
   }
 }
