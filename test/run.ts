@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { run } from "./lib/command.ts";
 import { root } from "./lib/paths.ts";
 import { allProcesses } from "./lib/process.ts";
-import { findByToken, machineState, removeDeadRuns } from "./lib/runner/machine.ts";
+import { findByToken, machineState, orphansSince, removeDeadRuns } from "./lib/runner/machine.ts";
 import { Runner } from "./lib/runner/runner.ts";
 import { summary } from "./lib/runner/tally.ts";
 import { closeScope, openRun } from "./lib/scope.ts";
@@ -91,7 +91,7 @@ if (wants("fuzz") && built) {
 runner.heading("after");
 await guardsToEnd();
 runner.result("nothing of this run is left on the machine", findByToken(scope.token));
-reportStrangers();
+await reportOrphans();
 closeScope(scope);
 
 if (runner.skips.length > 0) {
@@ -114,12 +114,19 @@ async function guardsToEnd(): Promise<void> {
 }
 
 /**
- * Things that came up during the run and carry no token: on a machine of its own (CI) they are ours and a failure;
- * elsewhere another program may have made them, and they are only told.
+ * Things without an owner that came up during the run and carry no token. On a machine of its own (CI) they are ours and
+ * a failure; elsewhere another program may have left them, and they are only told. A moment is given for what is just
+ * being made or removed by others.
  */
-function reportStrangers(): void {
-  const came = [...machineState()].filter((item) => !before.has(item) && !item.includes("berth-test-"));
-  const name = "the machine's mounts, cgroups and shim sockets are as before";
-  if (process.env["CI"] || came.length === 0) runner.result(name, came);
-  else console.log(["  note: came up during the run, perhaps by another program:", ...came].join("\n     "));
+async function reportOrphans(): Promise<void> {
+  const end = performance.now() + 5_000;
+  let orphans = orphansSince(before);
+  while (orphans.length > 0 && performance.now() < end) {
+    await Bun.sleep(200);
+    const still = new Set(orphansSince(before));
+    orphans = orphans.filter((item) => still.has(item));
+  }
+  const name = "no mount, cgroup or shim socket without an owner is new";
+  if (process.env["CI"] || orphans.length === 0) runner.result(name, orphans);
+  else console.log(["  note: new during the run and without an owner:", ...orphans].join("\n     "));
 }

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { cgroupRoots, findCgroups } from "../cgroup.ts";
-import { readProcess } from "../process.ts";
+import { allProcesses, readProcess, traces } from "../process.ts";
 import { tokenPrefix } from "../scope.ts";
 import { findMounts, findProcesses, findSharedFiles, sweep } from "../sweep.ts";
 
@@ -74,17 +74,51 @@ export function removeDeadRuns(): string[] {
   });
 }
 
-/** Things of the whole machine that a run must leave as they were, whoever made them. */
+/** Things of the whole machine that a run must leave as they were: lines of a kind and a path. */
 export function machineState(): Set<string> {
   const found = new Set<string>();
   for (const name of list("/run/containerd/s")) found.add(`socket /run/containerd/s/${name}`);
-  for (const name of list("/run/containerd/runc")) found.add(`runc state /run/containerd/runc/${name}`);
+  for (const namespace of list("/run/containerd/runc")) {
+    const dir = join("/run/containerd/runc", namespace);
+    for (const name of list(dir)) found.add(`state ${join(dir, name)}`);
+  }
   for (const root of cgroupRoots()) for (const name of directories(root)) found.add(`cgroup ${join(root, name)}`);
   for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
     const point = line.split(" ")[4];
     if (point !== undefined) found.add(`mount ${point}`);
   }
   return found;
+}
+
+/**
+ * What came up since `before` and belongs to nobody who is alive: a socket without a listener, a cgroup without a
+ * process, a container's state without its process, a mount in a directory that no process speaks of. What somebody
+ * else on the machine is working with is theirs.
+ */
+export function orphansSince(before: ReadonlySet<string>): string[] {
+  const came = [...machineState()].filter((item) => !before.has(item));
+  if (came.length === 0) return [];
+  const listening = readFileSync("/proc/net/unix", "utf8");
+  const processes = allProcesses().filter((p) => p.pid !== process.pid);
+  const words = processes.map((p) => traces(p.pid)).join("\n");
+  return came.filter((item) => {
+    const [kind, path = ""] = item.split(" ", 2);
+    if (kind === "socket") return !listening.includes(path);
+    // The cgroup of a namespace stays with every runtime; one of a container in it must not.
+    if (kind === "cgroup") return directories(path).length > 0 && !hasProcess(path);
+    // Somebody at work on /tmp/x/y/rootfs has a process that names /tmp/x.
+    if (kind === "mount") return !words.includes(path.split("/").slice(0, 3).join("/"));
+    return !words.includes(path.split("/").at(-2) ?? path);
+  });
+}
+
+function hasProcess(cgroup: string): boolean {
+  try {
+    if (readFileSync(join(cgroup, "cgroup.procs"), "utf8") !== "") return true;
+  } catch {
+    return false;
+  }
+  return directories(cgroup).some((name) => hasProcess(join(cgroup, name)));
 }
 
 function directories(dir: string): string[] {
