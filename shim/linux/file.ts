@@ -175,10 +175,10 @@ export function exists(path: string): boolean {
   return libc.access(bytes, 0) === 0;
 }
 
-/** True when the path is a file that may be executed. */
+/** True when the path is a file that may be executed; for a directory the permission means something else. */
 export function isExecutable(path: string): boolean {
   const bytes = cstring(path);
-  return libc.access(bytes, 1) === 0;
+  return libc.access(bytes, 1) === 0 && fileType(path) === "file";
 }
 
 /** Where a symbolic link points; undefined when it cannot be read. */
