@@ -1,7 +1,14 @@
-/** Gives memory back after a burst of work: one timer that is set by activity, none while idle (PR-11). */
+/** Gives memory back after work: timers that are set by activity, none while idle (PR-11). */
 
 import { deadlines } from "../proto/deadlines.ts";
+import { messageOf } from "../proto/errdefs.ts";
+import { dropFilePages } from "./linux/memory.ts";
+import { log } from "./log.ts";
 
+/** The allocator returns the pages that the first pass has freed only when it is called again, some time later. */
+const SECOND_PASS = 1_000;
+
+/** Waits for the end of a burst of work, and then trims this process. */
 export class Trimmer {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #last = 0;
@@ -18,10 +25,22 @@ export class Trimmer {
       const left = this.#last + deadlines.trim - performance.now();
       if (left > 1) this.#timer = this.#arm(left);
       else {
-        this.#timer = undefined;
-        // Collects garbage, drops compiled code, and returns free pages.
-        Bun.shrink();
+        shrink();
+        this.#timer = setTimeout(() => {
+          this.#timer = undefined;
+          shrink();
+          try {
+            dropFilePages();
+          } catch (error) {
+            log.debug(`drop file pages: ${messageOf(error)}`);
+          }
+        }, SECOND_PASS);
       }
     }, delay);
   }
+}
+
+/** Collects garbage, drops compiled code, and returns free pages. */
+function shrink(): void {
+  Bun.shrink();
 }
