@@ -317,11 +317,10 @@ suite.test(
     await daemon.runDetached(second, ["sleep", "1001"], flags);
     const shim = findShim(daemon.namespace, first);
     expect(findShim(daemon.namespace, second)).toBeUndefined();
-    expect(
-      childrenOf(shim?.pid ?? 0)
-        .map((p) => p.argv.join(" "))
-        .sort(),
-    ).toEqual(["sleep 1000", "sleep 1001"]);
+    await waitFor("both to be the shim's children", () => {
+      const children = childrenOf(shim?.pid ?? 0).map((p) => p.argv.join(" "));
+      return children.sort().join() === "sleep 1000,sleep 1001";
+    });
     expect(await tasks.killAndFinish(first)).toBe(137);
     expect(await daemon.status(second)).toBe("RUNNING");
     expect(isAlive(shim?.pid ?? 0)).toBe(true);
