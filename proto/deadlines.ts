@@ -16,8 +16,6 @@ export const deadlines = {
   drain: 10_000,
   /** A logger's end after it was asked to stop (IO-3). */
   loggerStop: 12_000,
-  /** A probe of a socket that may be stale (SK-2). */
-  socketProbe: 100,
   /** runc commands that run hooks or user code: create, start, exec, restore, checkpoint. */
   runcStart: 120_000,
   /** All other runc commands. */

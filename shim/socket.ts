@@ -1,6 +1,7 @@
 /** Where shims listen, and what to do about a socket that is there already (contract 1.6). */
 
-import { deadlines } from "../proto/deadlines.ts";
+/** Whether a living shim is behind a socket that is there already (SK-2). */
+export { hasListener as answers } from "./linux/listener.ts";
 
 /** Longest path of a unix socket, in bytes, that containerd accepts (TestShimSockLength). */
 const MAX_PATH_BYTES = 106;
@@ -52,22 +53,4 @@ export function addressOf(path: string): string {
 /** The path in an address; undefined for another kind of address. */
 export function pathOf(address: string): string | undefined {
   return address.startsWith(`${scheme}/`) ? address.slice(scheme.length) : undefined;
-}
-
-/** True when somebody accepts connections at `path` (SK-2). Never waits longer than the probe's limit. */
-export async function answers(path: string): Promise<boolean> {
-  const probe = Bun.connect({ unix: path, socket: { data() {}, error() {}, open: (socket) => void socket.end() } });
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), deadlines.socketProbe);
-  });
-  const connected = probe.then(
-    () => true,
-    () => false,
-  );
-  try {
-    return await Promise.race([connected, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

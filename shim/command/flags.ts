@@ -22,30 +22,26 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-const texts: Record<string, keyof Flags> = {
-  namespace: "namespace",
-  id: "id",
-  address: "address",
-  "publish-binary": "publishBinary",
-  bundle: "bundle",
-  socket: "socket",
-  "debug-socket": "debugSocket",
-};
-const switches: Record<string, keyof Flags> = { debug: "debug", v: "version", version: "version", info: "info" };
-const truths: Record<string, boolean> = {
-  "1": true,
-  t: true,
-  T: true,
-  true: true,
-  TRUE: true,
-  True: true,
-  "0": false,
-  f: false,
-  F: false,
-  false: false,
-  FALSE: false,
-  False: false,
-};
+const texts = new Map<string, keyof Flags>([
+  ["namespace", "namespace"],
+  ["id", "id"],
+  ["address", "address"],
+  ["publish-binary", "publishBinary"],
+  ["bundle", "bundle"],
+  ["socket", "socket"],
+  ["debug-socket", "debugSocket"],
+]);
+const switches = new Map<string, keyof Flags>([
+  ["debug", "debug"],
+  ["v", "version"],
+  ["version", "version"],
+  ["info", "info"],
+]);
+/** What strconv.ParseBool takes. */
+const truths = new Map<string, boolean>([
+  ...["1", "t", "T", "true", "TRUE", "True"].map((text) => [text, true] as const),
+  ...["0", "f", "F", "false", "FALSE", "False"].map((text) => [text, false] as const),
+]);
 
 /**
  * Parses `-x v`, `--x v`, `-x=v`, `-switch`; flags end at the first argument that is none, or at `--`.
@@ -72,12 +68,13 @@ export function parseFlags(args: readonly string[]): Flags {
       at++;
       break;
     }
-    if (!/^--?[^-]/.test(arg)) break;
+    if (!/^-./.test(arg)) break;
+    if (!/^--?[^-=]/.test(arg)) throw new UsageError(`bad flag syntax: ${arg}`);
     const [name = "", value] = splitOnce(arg.replace(/^--?/, ""));
-    const toggle = switches[name];
-    const text = texts[name];
+    const toggle = switches.get(name);
+    const text = texts.get(name);
     if (toggle !== undefined) {
-      const truth = value === undefined ? true : truths[value];
+      const truth = value === undefined ? true : truths.get(value);
       if (truth === undefined) throw new UsageError(`invalid boolean value ${JSON.stringify(value)} for -${name}`);
       flags[toggle] = truth;
     } else if (text !== undefined) {

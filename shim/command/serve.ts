@@ -62,7 +62,7 @@ export async function serve(flags: Flags): Promise<void> {
     onError: (error, where) => log.warn(`${where}: ${messageOf(error)}`),
   });
   const answer = bootstrapAnswer(bootstrap.modern, addressOf(path));
-  if (!(await listenOrJoin(server, path))) {
+  if (!listenOrJoin(server, path)) {
     // Another shim of the group serves this container too (SK-3); containerd finds it by our answer (ST-8, ST-11).
     bundle.writeAddress(addressOf(path));
     writeAll(1, answer);
@@ -93,7 +93,7 @@ let dump: () => object = () => ({});
  * @returns false when a living shim answers there
  * @throws TtrpcError
  */
-async function listenOrJoin(server: Server, path: string): Promise<boolean> {
+function listenOrJoin(server: Server, path: string): boolean {
   for (let attempt = 0; ; attempt++) {
     const mask = process.umask(0o177);
     try {
@@ -104,7 +104,7 @@ async function listenOrJoin(server: Server, path: string): Promise<boolean> {
     } finally {
       process.umask(mask);
     }
-    if (await answers(path)) return false;
+    if (answers(path)) return false;
     removeFile(path);
   }
 }
