@@ -10,6 +10,8 @@ export interface BundleSpec {
   readonly annotations: Readonly<Record<string, string>>;
   /** Init has no pid namespace of its own (PR-3). */
   readonly sharesPids: boolean;
+  /** Where runc was told to make the container's cgroup; undefined when the spec leaves it to runc. */
+  readonly cgroupsPath: string | undefined;
 }
 
 /** The true end of a container, kept so that `delete` repeats it (DL-6). */
@@ -27,6 +29,9 @@ const groupLabels = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-i
 
 /** Where runc keeps its state unless Options.root says otherwise. */
 const defaultRoot = "/run/containerd/runc";
+
+/** PID_MAX_LIMIT of the kernel. */
+const MAX_PID = 1 << 22;
 
 const recordFile = "exitstatus.json";
 
@@ -50,8 +55,9 @@ export class Bundle {
     return `${this.path}/log.json`;
   }
 
+  /** The prefix keeps an exec called "init" or "shim" away from our own files. */
   execPidFile(execId: string): string {
-    return `${this.path}/${execId}.pid`;
+    return `${this.path}/exec-${execId}.pid`;
   }
 
   /**
@@ -68,9 +74,12 @@ export class Bundle {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw invalidArgument(`bundle ${this.path}: config.json is no runtime spec`);
     }
-    const { annotations, linux } = value as { annotations?: unknown; linux?: { namespaces?: unknown } };
-    const own = Array.isArray(linux?.namespaces) && linux.namespaces.some(isOwnPidNamespace);
-    return { annotations: strings(annotations), sharesPids: !own };
+    const { annotations, linux } = value as { annotations?: unknown; linux?: Record<string, unknown> };
+    const namespaces = linux?.["namespaces"];
+    const own = Array.isArray(namespaces) && namespaces.some(isOwnPidNamespace);
+    const cgroup = linux?.["cgroupsPath"];
+    const cgroupsPath = typeof cgroup === "string" && cgroup !== "" ? cgroup : undefined;
+    return { annotations: strings(annotations), sharesPids: !own, cgroupsPath };
   }
 
   /** Writes what `delete` needs to know after the shim is gone. @throws ErrnoError */
@@ -79,11 +88,20 @@ export class Bundle {
     replaceFile(`${this.path}/runtime`, options.binaryName);
   }
 
-  /** What {@link writeOptions} wrote; undefined where it did not come to that, or the file is damaged. */
-  readOptions(): Partial<Options> | undefined {
+  /**
+   * What `delete` needs of what {@link writeOptions} wrote; undefined where it did not come to that, or the file is
+   * damaged.
+   */
+  readOptions(): Pick<Options, "root" | "binaryName" | "systemdCgroup"> | undefined {
     try {
       const value: unknown = JSON.parse(readFile(`${this.path}/options.json`));
-      return typeof value === "object" && value !== null ? value : undefined;
+      if (typeof value !== "object" || value === null) return undefined;
+      const { root, binaryName, systemdCgroup } = value as Record<string, unknown>;
+      return {
+        root: typeof root === "string" ? root : "",
+        binaryName: typeof binaryName === "string" ? binaryName : "",
+        systemdCgroup: systemdCgroup === true,
+      };
     } catch {
       return undefined;
     }
@@ -106,7 +124,7 @@ export class Bundle {
       const value: unknown = JSON.parse(readFile(`${this.path}/${recordFile}`));
       if (typeof value !== "object" || value === null) return undefined;
       const { pid, exitStatus, exitedAt, deleted } = value as Record<string, unknown>;
-      if (typeof pid !== "number" || typeof exitStatus !== "number" || typeof exitedAt !== "number") return undefined;
+      if (!isWhole(pid) || !isWhole(exitStatus) || !isWhole(exitedAt)) return undefined;
       return { pid, exitStatus, exitedAt, deleted: deleted === true };
     } catch {
       return undefined;
@@ -161,15 +179,21 @@ export function runcRoot(root: string | undefined, namespace: string): string {
   return `${root || defaultRoot}/${namespace}`;
 }
 
+/** A number that a protobuf message takes as it is. */
+function isWhole(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
+}
+
 function parsePid(text: string | undefined): number | undefined {
-  const pid = Number(text?.trim());
-  return text !== undefined && Number.isInteger(pid) && pid > 0 ? pid : undefined;
+  const digits = /^\s*([0-9]{1,7})\s*$/.exec(text ?? "")?.[1];
+  const pid = Number(digits);
+  return pid > 0 && pid <= MAX_PID ? pid : undefined;
 }
 
 function isOwnPidNamespace(namespace: unknown): boolean {
   if (typeof namespace !== "object" || namespace === null) return false;
   const { type, path } = namespace as { type?: unknown; path?: unknown };
-  return type === "pid" && (path === undefined || path === "");
+  return type === "pid" && (path === undefined || path === null || path === "");
 }
 
 function strings(value: unknown): Record<string, string> {

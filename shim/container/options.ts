@@ -6,7 +6,7 @@
 import { invalidArgument, messageOf } from "../../proto/errdefs.ts";
 import { containerd, runtimeoptions } from "../../proto/gen/shim.js";
 import { type Any, typeName } from "../../proto/typeurl.ts";
-import { readFile } from "../linux/file.ts";
+import { fileType, readFile } from "../linux/file.ts";
 
 /** What a client may choose for its containers. */
 export interface Options {
@@ -36,18 +36,20 @@ const none: Options = {
 };
 
 /** Option names as containerd spells them in its configuration, to ours. */
-const tomlNames: Record<string, keyof Options> = {
-  NoPivotRoot: "noPivotRoot",
-  NoNewKeyring: "noNewKeyring",
-  ShimCgroup: "shimCgroup",
-  IoUid: "ioUid",
-  IoGid: "ioGid",
-  BinaryName: "binaryName",
-  Root: "root",
-  SystemdCgroup: "systemdCgroup",
-  CriuImagePath: "criuImagePath",
-  CriuWorkPath: "criuWorkPath",
-};
+const tomlNames = new Map<string, keyof Options>([
+  ["NoPivotRoot", "noPivotRoot"],
+  ["NoNewKeyring", "noNewKeyring"],
+  ["ShimCgroup", "shimCgroup"],
+  ["IoUid", "ioUid"],
+  ["IoGid", "ioGid"],
+  ["BinaryName", "binaryName"],
+  ["Root", "root"],
+  ["SystemdCgroup", "systemdCgroup"],
+  ["CriuImagePath", "criuImagePath"],
+  ["CriuWorkPath", "criuWorkPath"],
+]);
+/** User and group ids have 32 bits; a larger one would become another user's in the kernel. */
+const MAX_ID = 0xffff_ffff;
 
 /**
  * Names that containerd itself puts beside runc's: `TypeUrl` and `ConfigPath` steer how the table is delivered, and
@@ -107,6 +109,11 @@ function fromGeneric(options: runtimeoptions.v1.Options): Options {
   const body = options.configBody;
   if (body !== undefined && body.length > 0) return parseToml(new TextDecoder().decode(body), "runtime options");
   if (options.configPath === "") return none;
+  // Opening a FIFO would wait for a writer, and with us every container of this shim.
+  const type = fileType(options.configPath);
+  if (type !== "file") {
+    throw invalidArgument(`runtime options file ${options.configPath}: ${type ? "no regular file" : "no such file"}`);
+  }
   let text: string;
   try {
     text = readFile(options.configPath, 1 << 20);
@@ -131,11 +138,14 @@ export function parseToml(text: string, where: string): Options {
   const options: Record<string, unknown> = { ...none };
   for (const [name, value] of Object.entries(table)) {
     if (ignoredNames.has(name)) continue;
-    const key = tomlNames[name];
+    const key = tomlNames.get(name);
     if (key === undefined) throw invalidArgument(`${where}: unknown option ${JSON.stringify(name)}`);
     const type = typeof none[key];
-    const fits = type === "number" ? Number.isInteger(value) && Number(value) >= 0 : true;
-    if (typeof value !== type || !fits) throw invalidArgument(`${where}: option ${name} must be a ${type}`);
+    const fits = type === "number" ? Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_ID : true;
+    if (typeof value !== type || !fits) {
+      const wanted = type === "number" ? `whole number from 0 to ${MAX_ID}` : type;
+      throw invalidArgument(`${where}: option ${name} must be a ${wanted}`);
+    }
     options[key] = value;
   }
   return options as unknown as Options;

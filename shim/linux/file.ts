@@ -132,16 +132,16 @@ export function replaceFile(path: string, content: string | Uint8Array, mode = 0
   const slash = path.lastIndexOf("/") + 1;
   const temporary = `${path.slice(0, slash)}.${path.slice(slash)}.tmp`;
   const fd = open(temporary, O.WRONLY | O.CREAT | O.TRUNC | O.NOFOLLOW, mode);
+  const [from, to] = [cstring(temporary), cstring(path)];
   try {
     writeAll(fd, typeof content === "string" ? encoder.encode(content) : content);
+    check(libc.rename(from, to), "rename", path);
   } catch (error) {
     removeFile(temporary);
     throw error;
   } finally {
     close(fd);
   }
-  const [from, to] = [cstring(temporary), cstring(path)];
-  check(libc.rename(from, to), "rename", path);
 }
 
 /** Removes a file; a missing one is fine. @throws ErrnoError */

@@ -22,15 +22,15 @@ export type Target =
  */
 export function parseTarget(uri: string, stream: string): Target {
   if (uri === "") return { kind: "null" };
-  if (uri.includes("\0")) throw invalidArgument(`${stream} address ${JSON.stringify(uri)} holds a NUL character`);
-  if (!uri.includes("://")) return { kind: "fifo", path: absolute(uri, stream) };
+  if (/\0|%00/.test(uri)) throw invalidArgument(`${stream} address ${JSON.stringify(uri)} holds a NUL character`);
+  if (uri.startsWith("/") || !uri.includes("://")) return { kind: "fifo", path: absolute(uri, stream) };
   let url: URL;
   try {
     url = new URL(uri);
   } catch {
     throw invalidArgument(`${stream} address ${JSON.stringify(uri)} is no URI`);
   }
-  const path = decodeURIComponent(uri.slice(uri.indexOf("://") + 3).replace(/[?#].*$/s, ""));
+  const path = decoded(uri, stream);
   switch (url.protocol) {
     case "fifo:":
       return { kind: "fifo", path: absolute(path, stream) };
@@ -46,6 +46,15 @@ export function parseTarget(uri: string, stream: string): Target {
       };
     default:
       throw invalidArgument(`unknown STDIO scheme ${url.protocol.slice(0, -1)} in ${stream} address ${uri}`);
+  }
+}
+
+/** The path of a URI, without query and fragment. */
+function decoded(uri: string, stream: string): string {
+  try {
+    return decodeURIComponent(uri.slice(uri.indexOf("://") + 3).replace(/[?#].*$/s, ""));
+  } catch {
+    throw invalidArgument(`${stream} address ${JSON.stringify(uri)} holds a "%" that starts no character`);
   }
 }
 
