@@ -139,8 +139,9 @@ async function show(daemon: Daemon, events: EventCollector): Promise<void> {
   if (memory) {
     table(
       [
-        ["private", megabytes(memory.private), dim("what this shim alone costs")],
-        ["PSS", megabytes(memory.pss), dim("with its share of what processes have in common")],
+        ["written", megabytes(memory.written), dim("pages of its own that it has written: what one more shim costs")],
+        ["private", megabytes(memory.private), dim("with pages of the executable that no other process maps just now")],
+        ["PSS", megabytes(memory.pss), dim("with its share of pages that others map too")],
       ],
       [1],
     );

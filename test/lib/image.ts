@@ -41,7 +41,8 @@ export function tar(entries: readonly TarEntry[]): Uint8Array {
   return Buffer.concat(parts);
 }
 
-const applets =
+/** Names of busybox that the image has, separated by spaces. */
+export const applets =
   "sh ash true false echo cat sleep kill ps ls id env printf head tail tee wc dd md5sum sha256sum mount umount " +
   "mkdir rm touch test stat seq yes grep awk sed date hostname nc stty tty vi ip usleep nproc find cp mv chmod chown";
 

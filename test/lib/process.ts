@@ -103,16 +103,24 @@ export function describe(p: ProcessInfo): string {
   return `pid ${p.pid} (parent ${p.ppid}, ${p.state}) ${p.argv.join(" ") || `[${p.comm}]`}`;
 }
 
-/** Memory of a process in bytes, from smaps_rollup (proc(5)); undefined when the kernel has no such file. */
-export function readMemory(pid: number): { pss: number; private: number; rss: number } | undefined {
+/** Memory of a process in bytes, from smaps_rollup (proc(5)). */
+export interface Memory {
+  /** Its own pages and its share of those that others map too. */
+  pss: number;
+  /** Pages that only it maps, written or not. */
+  private: number;
+  /** Pages that only it maps and has written: what one more such process costs. */
+  written: number;
+  rss: number;
+}
+
+/** Memory of a process; undefined when it is gone or the kernel has no smaps_rollup. */
+export function readMemory(pid: number): Memory | undefined {
   const text = tryRead(`/proc/${pid}/smaps_rollup`);
   if (!text) return undefined;
-  const kb = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0);
-  return {
-    pss: kb("Pss") * 1024,
-    private: (kb("Private_Clean") + kb("Private_Dirty")) * 1024,
-    rss: kb("Rss") * 1024,
-  };
+  const bytes = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0) * 1024;
+  const written = bytes("Private_Dirty");
+  return { pss: bytes("Pss"), private: bytes("Private_Clean") + written, written, rss: bytes("Rss") };
 }
 
 /** The open files of this process: descriptor number to what it points at. */

@@ -83,7 +83,11 @@ export class Tasks {
     return await this.createTask(id, io);
   }
 
-  /** Makes a container without a task. @param flags of `ctr containers create` */
+  /**
+   * Makes a container without a task.
+   * @param image none when the flags name a spec of its own (`--config`)
+   * @param flags of `ctr containers create`
+   */
   async createContainer(
     id: string,
     image: string,
@@ -91,7 +95,8 @@ export class Tasks {
     runtime: string,
     flags: readonly string[] = [],
   ): Promise<void> {
-    const argv = ["containers", "create", "--runtime", runtime, ...flags, "--", image, id, ...command];
+    const argv = ["containers", "create", "--runtime", runtime, ...flags, "--"];
+    argv.push(...(image === "" ? [id] : [image, id, ...command]));
     await this.#daemon.ctr(argv, { check: true });
   }
 
@@ -100,18 +105,16 @@ export class Tasks {
    * @param more further fields of the request, such as `options`; `rootfs` replaces the snapshot's mounts
    */
   async createTask(id: string, io: Stdio = {}, more: Record<string, unknown> = {}): Promise<number> {
-    const daemon = this.#daemon;
-    const printed = await daemon.ctr(["snapshots", "--snapshotter", daemon.snapshotter, "mounts", "/mnt", id], {
-      check: true,
-    });
-    const rootfs = printed.stdout.trim().split("\n").map(parseMount);
-    const answer = await this.call(
-      "Create",
-      "CreateRequest",
-      { containerId: id, rootfs, ...io, ...more },
-      "PidResponse",
-    );
+    const rootfs = more["rootfs"] ?? (await this.#snapshotMounts(id));
+    const request = { containerId: id, ...io, ...more, rootfs };
+    const answer = await this.call("Create", "CreateRequest", request, "PidResponse");
     return Number(answer["pid"]);
+  }
+
+  async #snapshotMounts(id: string): Promise<unknown> {
+    const daemon = this.#daemon;
+    const argv = ["snapshots", "--snapshotter", daemon.snapshotter, "mounts", "/mnt", id];
+    return (await daemon.ctr(argv, { check: true })).stdout.trim().split("\n").map(parseMount);
   }
 
   async start(id: string, execId = ""): Promise<number> {
