@@ -74,7 +74,8 @@ function levelOf(level: number): Level {
   return level < 8 ? "warn" : "error";
 }
 
-function attempt<T>(decode: () => T): T | undefined {
+/** What `decode` returns; undefined when it throws. */
+export function attempt<T>(decode: () => T): T | undefined {
   try {
     return decode();
   } catch {

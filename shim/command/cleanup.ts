@@ -2,10 +2,12 @@
 
 import { messageOf } from "../../proto/errdefs.ts";
 import { type Bundle, groupOf, runcRoot } from "../container/bundle.ts";
+import { removeCgroup } from "../linux/cgroup/index.ts";
 import { listDirectory, readFileIfExists, readLink, removeFile } from "../linux/file.ts";
 import { unmountRecursive } from "../linux/mount.ts";
 import { findProgram } from "../linux/program.ts";
 import { answers, pathOf, socketPath } from "../socket.ts";
+import { runBriefly } from "./brief.ts";
 import type { Flags } from "./flags.ts";
 
 /** containerd gives `delete` 5 s in all (DL-2). */
@@ -17,17 +19,50 @@ const RUNC_LIMIT = 4_000;
  * @throws Error when mounts stay: containerd must know, for it is about to remove what lies below them
  */
 export async function cleanUp(bundle: Bundle, flags: Flags): Promise<void> {
-  const address = bundle.readAddress();
-  const socket = address === undefined ? undefined : pathOf(address);
-  const shimLives = socket !== undefined && (await answers(socket));
+  const shimLives = await isServed(bundle);
   if (!shimLives) endOrphans(bundle);
   await runcDelete(bundle, flags.id, flags.namespace);
+  const cgroup = cgroupsPathOf(bundle);
+  if (cgroup !== undefined) await removeCgroup(cgroup);
   unmountRecursive(bundle.rootfs);
-  // Only a socket that nobody answers: in a group it may be a sibling's (DL-4, DL-8).
-  if (socket !== undefined && !shimLives) {
-    removeFile(socket);
-    removeDebugSocket(bundle, flags, socket);
+  if (!shimLives) removeSocketFiles(bundle, flags);
+}
+
+/** Removes the sockets of a dead shim; a living one, perhaps a sibling's in a group, keeps its own (DL-4, DL-8). */
+export async function removeSockets(bundle: Bundle, flags: Flags): Promise<void> {
+  if (!(await isServed(bundle))) removeSocketFiles(bundle, flags);
+}
+
+/**
+ * True when a shim serves this bundle. A killed shim's socket may accept connections a moment longer, until the last of
+ * its threads is gone, so its process is looked at first.
+ */
+async function isServed(bundle: Bundle): Promise<boolean> {
+  const socket = pathOf(bundle.readAddress() ?? "");
+  if (socket === undefined) return false;
+  const pid = bundle.readShimPid();
+  if (pid !== undefined) {
+    const stat = readFileIfExists(`/proc/${pid}/stat`);
+    const state = stat?.charAt(stat.lastIndexOf(")") + 2);
+    if (state === undefined || state === "Z" || state === "X") return false;
   }
+  return await answers(socket);
+}
+
+/** What config.json says of the cgroup; undefined when it says nothing, or is gone. */
+function cgroupsPathOf(bundle: Bundle): string | undefined {
+  try {
+    return bundle.readSpec().cgroupsPath;
+  } catch {
+    return undefined;
+  }
+}
+
+function removeSocketFiles(bundle: Bundle, flags: Flags): void {
+  const socket = pathOf(bundle.readAddress() ?? "");
+  if (socket === undefined) return;
+  removeFile(socket);
+  removeDebugSocket(bundle, flags, socket);
 }
 
 /** The debug socket lies beside the other, under a name that follows from the same facts (SK-1, SK-7). */
@@ -66,23 +101,18 @@ function endOrphans(bundle: Bundle): void {
 async function runcDelete(bundle: Bundle, id: string, namespace: string): Promise<void> {
   const options = bundle.readOptions();
   const name = bundle.readRuntime() ?? (options?.binaryName || "runc");
-  const program = findProgram(name);
-  if (program === undefined) {
-    process.stderr.write(`${name}: executable file not found, container ${id} is not deleted\n`);
-    return;
-  }
-  const args = ["--root", runcRoot(options?.root, namespace)];
-  if (options?.systemdCgroup === true) args.push("--systemd-cgroup");
   try {
-    const child = Bun.spawn([program, ...args, "delete", "--force", id], {
-      stdin: "ignore",
-      stdout: "ignore",
-      stderr: "pipe",
-      timeout: RUNC_LIMIT,
-      killSignal: "SIGKILL",
-    });
-    const said = (await child.stderr.text()).trim();
-    if ((await child.exited) !== 0) process.stderr.write(`${name} delete --force ${id}: ${said.slice(0, 1000)}\n`);
+    const program = findProgram(name);
+    if (program === undefined) {
+      process.stderr.write(`${name}: executable file not found, container ${id} is not deleted\n`);
+      return;
+    }
+    const args = ["--root", runcRoot(options?.root, namespace)];
+    if (options?.systemdCgroup === true) args.push("--systemd-cgroup");
+    const { status, output } = await runBriefly([program, ...args, "delete", "--force", id], "stderr", RUNC_LIMIT);
+    const said = new TextDecoder().decode(output).trim().slice(0, 1000);
+    const why = status === undefined ? "did not end in time and was killed" : said || `exited with status ${status}`;
+    if (status !== 0) process.stderr.write(`${name} delete --force ${id}: ${why}\n`);
   } catch (error) {
     process.stderr.write(`${name} delete --force ${id}: ${messageOf(error)}\n`);
   }

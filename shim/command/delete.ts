@@ -6,6 +6,8 @@
 import { containerd } from "../../proto/gen/shim.js";
 import { checkIdentifier } from "../../proto/identifiers.ts";
 import { Bundle } from "../container/bundle.ts";
+import { exists } from "../linux/file.ts";
+import { pathOf } from "../socket.ts";
 import { timestamp } from "../task/timestamp.ts";
 import type { Flags } from "./flags.ts";
 
@@ -17,9 +19,11 @@ export async function deleteContainer(flags: Flags): Promise<number> {
   checkIdentifier(flags.id, "container id");
   const bundle = new Bundle(`${process.cwd().replace(/\/[^/]*$/, "")}/${flags.id}`);
   const record = bundle.readExitRecord();
-  if (record?.deleted !== true) {
-    const { cleanUp } = await import("./cleanup.ts");
-    await cleanUp(bundle, flags);
+  const cleaned = record?.deleted === true;
+  // A shim that was killed after Task.Delete has left its socket and nothing else (DL-8).
+  if (!cleaned || exists(pathOf(bundle.readAddress() ?? "") ?? "")) {
+    const { cleanUp, removeSockets } = await import("./cleanup.ts");
+    await (cleaned ? removeSockets : cleanUp)(bundle, flags);
   }
   const end = bundle.readExitRecord() ?? record;
   const response = containerd.task.v2.DeleteResponse.encode({

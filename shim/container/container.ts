@@ -8,7 +8,14 @@
 import { deadlines } from "../../proto/deadlines.ts";
 import { alreadyExists, failedPrecondition, invalidArgument, messageOf, notFound } from "../../proto/errdefs.ts";
 import { checkIdentifier } from "../../proto/identifiers.ts";
-import { type Cgroup, enableControllers, findCgroups, type OomWatch, watchOom } from "../linux/cgroup/index.ts";
+import {
+  type Cgroup,
+  enableControllers,
+  findCgroups,
+  type OomWatch,
+  removeCgroup,
+  watchOom,
+} from "../linux/cgroup/index.ts";
 import { fileType, makeDirectory, removeFile } from "../linux/file.ts";
 import { type Mount, MountError, mountAll, unmountRecursive as unmountNow } from "../linux/mount.ts";
 import type { Capture, Exit, Reaper } from "../linux/reaper.ts";
@@ -63,6 +70,7 @@ export class Container {
   cgroup: Cgroup | undefined;
   readonly #host: Host;
   readonly #order: Order<Exit>;
+  readonly #cgroupsPath: string | undefined;
   #oom: OomWatch | undefined;
   #pausing = false;
   #deletion: Promise<Deleted> | undefined;
@@ -83,6 +91,7 @@ export class Container {
     );
     this.init = new Process("", request, request.checkpoint === "" ? "created" : "checkpoint");
     this.#order = new Order(spec.sharesPids);
+    this.#cgroupsPath = spec.cgroupsPath;
   }
 
   /**
@@ -101,6 +110,8 @@ export class Container {
     const { bundle, request } = this;
     let runcRan = false;
     try {
+      // In a group the bundle of start is another one: `delete` must find us from each.
+      bundle.writeShimPid(process.pid);
       bundle.writeOptions(request.options);
       this.#mountRootfs();
       this.init.stdio = await Stdio.open(request, this.#stdioOwner("", signal));
@@ -165,6 +176,8 @@ export class Container {
       await this.runc.delete(this.id, true).catch((error) => {
         if (!saysGone(error)) log.warn(`clean up failed create: ${messageOf(error)}`, { container: this.id });
       });
+      // A runc that was killed early does not know its own cgroup any more.
+      if (this.#cgroupsPath !== undefined) await removeCgroup(this.#cgroupsPath);
     }
     this.#oom?.close();
     try {

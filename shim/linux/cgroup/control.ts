@@ -2,7 +2,7 @@
 
 import { isErrno } from "../errno.ts";
 import { type Cgroup, readMounts, unifiedMount } from "./find.ts";
-import { isDirectory, readText, writeText } from "./kernel.ts";
+import { isDirectory, readText, removeDirectory, writeText } from "./kernel.ts";
 import { words } from "./parse.ts";
 
 /**
@@ -108,5 +108,26 @@ export async function joinCgroup(path: string, pid: number, options: { readonly 
       const reason = error instanceof Error ? error.message : String(error);
       throw new Error(`failed to join cgroup ${path}: ${reason}`, { cause: error });
     }
+  }
+}
+
+/**
+ * Removes cgroup `path` from every hierarchy where it is there and empty: a runc that was killed before it had written
+ * its state leaves its cgroup behind, and does not know it any more. A cgroup with processes or with cgroups below stays,
+ * and so does what is not named from the root: `slice:prefix:name` is systemd's to remove.
+ */
+export async function removeCgroup(path: string, options: { readonly root?: string } = {}): Promise<void> {
+  const name = clean(path);
+  if (!path.startsWith("/") || name === "/") {
+    return;
+  }
+  const root = options.root ?? "";
+  let left = readMounts(root).map((mount) => root + mount.mountpoint + name);
+  for (let attempt = 0; left.length > 0 && attempt < 20; attempt++) {
+    // A process that is being killed keeps its cgroup busy for a moment.
+    if (attempt > 0) {
+      await Bun.sleep(10);
+    }
+    left = left.filter((directory) => isDirectory(directory) && removeDirectory(directory) === "busy");
   }
 }

@@ -2,7 +2,7 @@
 
 import { isErrno } from "../errno.ts";
 import { close, exists, listDirectory, O, open, readInto, writeFile } from "../file.ts";
-import { address, check, cstring, libc } from "../libc.ts";
+import { address, check, cstring, errno, libc } from "../libc.ts";
 
 export { close };
 
@@ -65,6 +65,12 @@ export function listNames(path: string): string[] {
 /** True when the path is a directory. */
 export function isDirectory(path: string): boolean {
   return exists(`${path}/.`);
+}
+
+/** Removes a directory; "busy" when it is a cgroup that is not empty. A missing one is removed already. */
+export function removeDirectory(path: string): "removed" | "busy" {
+  const bytes = cstring(path);
+  return libc.rmdir(bytes) < 0 && errno() === 16 ? "busy" : "removed";
 }
 
 /** Opens a file to name it to the kernel by its descriptor. @throws ErrnoError */
