@@ -2,7 +2,7 @@
 
 import { benchShim, UsageError, usage } from "./shim/main.ts";
 
-const benches: Record<string, (args: readonly string[]) => Promise<void>> = { shim: benchShim };
+const benches: Record<string, (args: readonly string[]) => Promise<boolean>> = { shim: benchShim };
 
 const [name = "", ...args] = process.argv.slice(2);
 const bench = benches[name];
@@ -11,8 +11,7 @@ if (bench === undefined || args.includes("--help")) {
   process.exit(args.includes("--help") ? 0 : 2);
 }
 try {
-  await bench(args);
-  process.exit(0);
+  process.exit((await bench(args)) ? 0 : 1);
 } catch (error) {
   // Also parseArgs says what is wrong with a command line by an error code.
   const isUsage =

@@ -87,9 +87,10 @@ function describeRuntime(runtime: Runtime): ReportedRuntime {
  * Runs the bench and prints its report on stdout; progress goes to stderr.
  *
  * @throws UsageError for a wrong command line
- * @throws Error when a shim does not do what it should: a figure of something broken is none
+ * @returns false when a measurement failed, because a shim did not do what it should; the report says how
+ * @throws Error when the private containerd cannot be started
  */
-export async function benchShim(args: readonly string[]): Promise<void> {
+export async function benchShim(args: readonly string[]): Promise<boolean> {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -110,6 +111,7 @@ export async function benchShim(args: readonly string[]): Promise<void> {
   const say = (text: string): void =>
     console.error(`bench ${Math.round((performance.now() - begin) / 1000)} s: ${text}`);
   const samples = new Samples();
+  const failures: string[] = [];
   const rig = await Rig.open();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.once(signal, () => {
@@ -120,7 +122,13 @@ export async function benchShim(args: readonly string[]): Promise<void> {
   try {
     for (const name of names) {
       say(name);
-      await measurements[name]({ rig, runtimes, scale, samples, say });
+      try {
+        await measurements[name]({ rig, runtimes, scale, samples, say });
+      } catch (error) {
+        // The other measurements still have something to say; this one's figures may lack samples.
+        failures.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+        say(failures.at(-1) ?? "");
+      }
     }
   } finally {
     await rig.close();
@@ -136,6 +144,7 @@ export async function benchShim(args: readonly string[]): Promise<void> {
     runtimes: runtimes.map(describeRuntime),
     scale,
     seconds: (performance.now() - begin) / 1000,
+    failures,
     rows: makeRows(
       samples,
       runtimes.map(({ name }) => name),
@@ -143,4 +152,5 @@ export async function benchShim(args: readonly string[]): Promise<void> {
   };
   const format = values.json ? formatJson : values.markdown ? formatMarkdown : formatTable;
   process.stdout.write(format(report));
+  return failures.length === 0;
 }

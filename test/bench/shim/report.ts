@@ -51,6 +51,8 @@ export interface Report {
   readonly scale: Scale;
   readonly seconds: number;
   readonly rows: readonly Row[];
+  /** Measurements that ended early, and why. Their figures may be absent or have fewer samples. */
+  readonly failures: readonly string[];
 }
 
 /** Judges a value by a figure's limits. */
@@ -163,6 +165,10 @@ function origin(report: Report): string[] {
   ];
 }
 
+function failed(report: Report): string[] {
+  return report.failures.flatMap((text) => ["", `FAILED ${text}`]);
+}
+
 /** The table for a terminal. */
 export function formatTable(report: Report): string {
   const table = cells(report);
@@ -178,7 +184,7 @@ export function formatTable(report: Report): string {
       .trimEnd(),
   );
   lines.splice(1, 0, widths.map((width) => "-".repeat(width)).join("  "));
-  return [...origin(report), "", ...lines, ""].join("\n");
+  return [...origin(report), "", ...lines, ...failed(report), ""].join("\n");
 }
 
 /** The table for the README. */
@@ -186,7 +192,15 @@ export function formatMarkdown(report: Report): string {
   const [header = [], ...body] = cells(report);
   const line = (row: readonly string[]): string => `| ${row.map((cell) => cell.trim()).join(" | ")} |`;
   const rule = header.map((_, column) => (column === 0 || column === header.length - 1 ? "---" : "---:"));
-  return [line(header), line(rule), ...body.map(line), "", ...origin(report).map((text) => `${text}  `), ""].join("\n");
+  return [
+    line(header),
+    line(rule),
+    ...body.map(line),
+    ...failed(report),
+    "",
+    ...origin(report).map((text) => `${text}  `),
+    "",
+  ].join("\n");
 }
 
 /** The report for programs, samples included. */

@@ -2,7 +2,7 @@
 
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { drainBytes, makeFifo } from "./fifo.ts";
+import { drainBytes, HeldFifo, makeFifo } from "./fifo.ts";
 import { type Bench, freshId, inPairs, seconds } from "./measure.ts";
 import type { Runtime } from "./rig.ts";
 import { Shim } from "./shim.ts";
@@ -27,13 +27,18 @@ export async function measureThroughput(bench: Bench): Promise<void> {
 class Pipes {
   readonly stdin: string;
   readonly stdout: string;
+  /** Nothing is written there, but containerd's shim of 1.6 takes no stdout without a stderr. */
+  readonly stderr: string;
   readonly #fd: number;
+  readonly #held: HeldFifo;
 
   constructor(dir: string, name: string) {
     this.stdin = join(dir, `${name}-in`);
     this.stdout = join(dir, `${name}-out`);
+    this.stderr = join(dir, `${name}-err`);
     makeFifo(this.stdin);
     makeFifo(this.stdout);
+    this.#held = new HeldFifo(this.stderr);
     this.#fd = openSync(this.stdin, constants.O_RDWR | constants.O_NONBLOCK);
   }
 
@@ -51,6 +56,7 @@ class Pipes {
 
   close(): void {
     closeSync(this.#fd);
+    this.#held.close();
   }
 }
 
@@ -66,7 +72,7 @@ async function ofInit(bench: Bench, runtime: Runtime, record: boolean): Promise<
   const pipes = new Pipes(shim.bundle, "init");
   await shim.start();
   const rate = await pipes.rate(runtime, scale.throughputBytes, async () => {
-    await shim.create({ ...shim.stdio, stdin: pipes.stdin, stdout: pipes.stdout });
+    await shim.create({ stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr });
     await shim.startProcess();
   });
   await shim.wait();
@@ -86,7 +92,7 @@ async function ofExec(bench: Bench, runtime: Runtime, record: boolean): Promise<
   await shim.launch();
   const pipes = new Pipes(shim.bundle, "exec");
   const rate = await pipes.rate(runtime, scale.throughputBytes, async () => {
-    const stdio = { stdin: pipes.stdin, stdout: pipes.stdout };
+    const stdio = { stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr };
     await shim.exec("exec", writer(scale.throughputBytes), stdio);
     await shim.startProcess("exec");
   });
