@@ -1,10 +1,22 @@
-/** Who has a file open for reading: asked only when a reader of a FIFO was seen to go away. */
+/** Who is at the ends of a FIFO: asked only when a reader was seen to go away. */
 
 import { fileIdentity, listDirectory, readFile, readLink } from "./file.ts";
+import { address, libc } from "./libc.ts";
 
 /** Processes looked at before other work gets its turn. */
 const BATCH = 50;
 const O_ACCMODE = 3;
+
+const POLLHUP = 0x10;
+
+/** True unless all writers of the pipe that `reader` is an end of have gone. */
+export function hasWriters(reader: number): boolean {
+  const SYS_ppoll = process.arch === "arm64" ? 73 : 271;
+  // struct pollfd: fd, events, revents; a timespec of zero: no waiting
+  const [asked, atOnce] = [new Int32Array([reader, 0]), new BigUint64Array(2)];
+  const count = Number(libc.syscall(SYS_ppoll, address(asked), 1, address(atOnce), 0, 0));
+  return count <= 0 || (((asked[1] ?? 0) >>> 16) & POLLHUP) === 0;
+}
 
 /**
  * How many descriptors of other processes read the file at `path`. It is told by device and inode, because a reader in

@@ -15,7 +15,8 @@ export class Process {
   /** 0 until there is one. */
   pid = 0;
   watched: Watched | undefined;
-  stdio: Stdio | undefined;
+  #stdio: Stdio | undefined;
+  #inputEnded = false;
   /** The runtime spec of an exec's process, until it is started. */
   spec: Uint8Array | undefined;
   #exit: Exit | undefined;
@@ -25,6 +26,22 @@ export class Process {
     this.key = key;
     this.addresses = addresses;
     this.state = state;
+  }
+
+  /** The standard streams, once they are open. */
+  get stdio(): Stdio | undefined {
+    return this.#stdio;
+  }
+
+  set stdio(stdio: Stdio) {
+    this.#stdio = stdio;
+    if (this.#inputEnded) stdio.closeStdin();
+  }
+
+  /** Ends the input (CloseIO); one that comes before the streams are open is not lost. */
+  closeStdin(): void {
+    this.#inputEnded = true;
+    this.#stdio?.closeStdin();
   }
 
   /** How the process ended; undefined while it has not, as far as clients may know (EV-7). */

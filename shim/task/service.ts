@@ -175,7 +175,7 @@ export class TaskService {
       }),
       CloseIO: unary(task.CloseIORequest, Empty, (r) => {
         const process = this.#container(r.id).process(r.execId);
-        if (r.stdin) process.stdio?.closeStdin();
+        if (r.stdin) process.closeStdin();
         return nothing;
       }),
       Update: unary(task.UpdateTaskRequest, Empty, (r) => done(this.#update(r))),

@@ -4,22 +4,52 @@
  */
 
 import { deadlines } from "../../../proto/deadlines.ts";
-import { messageOf } from "../../../proto/errdefs.ts";
-import { isErrno } from "../../linux/errno.ts";
-import { close, makeDirectories, O, open, writeSome } from "../../linux/file.ts";
+import { invalidArgument, messageOf } from "../../../proto/errdefs.ts";
+import { ErrnoError, isErrno } from "../../linux/errno.ts";
+import { close, fileType, makeDirectories, O, open, readInto, writeSome } from "../../linux/file.ts";
 import { type ByteReader, byteReader } from "../../linux/stream.ts";
 import { log } from "../../log.ts";
 
-/** Where copied bytes go. `write` resolves when more may come; it never rejects: what cannot be written is counted. */
+/** Where copied bytes go. */
 export interface Sink {
-  write(bytes: Uint8Array): void | Promise<unknown>;
+  /** When it answers a promise, more may come once that has resolved; it never rejects. */
+  write(bytes: Uint8Array): unknown;
+  /** Gives up a write that has not come to its end, because nobody takes the bytes. */
+  abort?(): void;
   close(): void;
 }
+
+/** How much room at a time is made for a write that is given up, and how often at most. */
+const ROOM_BYTES = 1 << 16;
+const ROOM_TURNS = 100;
 
 /** A sink that writes to a descriptor that may fill up: a FIFO, a pipe, a terminal. The descriptor is not closed. */
 export function pipeSink(fd: number): Sink {
   const sink = Bun.file(fd).writer();
   let broken = false;
+  let writing = false;
+  const settle = (write: Promise<unknown>) => {
+    writing = true;
+    return write.catch(fail).finally(() => {
+      writing = false;
+    });
+  };
+  // Bun's writer cannot be told to stop, and has a descriptor of its own that keeps the pipe open: readers would never
+  // see the end. So the pipe is read until the write has found room.
+  const makeRoom = async () => {
+    const path = `/proc/self/fd/${fd}`;
+    if (fileType(path) !== "fifo") return;
+    const reader = open(path, O.RDONLY | O.NONBLOCK);
+    const room = new Uint8Array(ROOM_BYTES);
+    try {
+      for (let turn = 0; writing && turn < ROOM_TURNS; turn++) {
+        readInto(reader, room);
+        await Bun.sleep(1);
+      }
+    } finally {
+      close(reader);
+    }
+  };
   const fail = (error: unknown) => {
     if (!broken) log.debug(`write to a stream of a process: ${messageOf(error)}`);
     broken = true;
@@ -30,12 +60,16 @@ export function pipeSink(fd: number): Sink {
       try {
         const written = sink.write(bytes);
         const flushed = sink.flush();
-        if (written instanceof Promise) return written.catch(fail);
-        if (flushed instanceof Promise) return flushed.catch(fail);
+        if (written instanceof Promise) return settle(written);
+        if (flushed instanceof Promise) return settle(flushed);
       } catch (error) {
         fail(error);
       }
       return undefined;
+    },
+    abort() {
+      broken = true;
+      if (writing) makeRoom().catch(fail);
     },
     close() {
       try {
@@ -48,7 +82,8 @@ export function pipeSink(fd: number): Sink {
   };
 }
 
-/** How often at most a log file that cannot be written is spoken of. */
+const EAGAIN = 11;
+/** How often at most, in milliseconds, a log file that cannot be written is spoken of. */
 const COMPLAINT_PAUSE = 60_000;
 
 /**
@@ -61,11 +96,15 @@ class FileSink implements Sink {
   #users = 0;
   #dropped = 0;
   #complained = Number.NEGATIVE_INFINITY;
+  #reported = Number.NEGATIVE_INFINITY;
 
   constructor(path: string) {
     this.#path = path;
     makeDirectories(path.slice(0, path.lastIndexOf("/")), 0o755);
-    this.#fd = open(path, O.WRONLY | O.APPEND | O.CREAT, 0o644);
+    const type = fileType(path);
+    if (type === "fifo" || type === "socket") throw invalidArgument(`log file ${path} is a ${type}, not a file`);
+    // Whatever lies there by now, opening it must not stop the event loop (PR-7).
+    this.#fd = open(path, O.WRONLY | O.APPEND | O.CREAT | O.NONBLOCK, 0o644);
   }
 
   share(): this {
@@ -76,8 +115,13 @@ class FileSink implements Sink {
   write(bytes: Uint8Array): void {
     let at = 0;
     try {
-      while (at < bytes.length) at += Math.max(0, writeSome(this.#fd, bytes.subarray(at)));
-      if (this.#dropped > 0) this.#report();
+      while (at < bytes.length) {
+        const count = writeSome(this.#fd, bytes.subarray(at));
+        if (count <= 0) throw new ErrnoError(EAGAIN, "write", this.#path);
+        at += count;
+      }
+      // A disk that is full at every other write must not fill the shim's own log.
+      if (this.#dropped > 0 && performance.now() - this.#reported > COMPLAINT_PAUSE) this.#report();
     } catch (error) {
       this.#dropped += bytes.length - at;
       if (performance.now() - this.#complained > COMPLAINT_PAUSE) {
@@ -96,7 +140,7 @@ class FileSink implements Sink {
   #report(): void {
     log.warn(`dropped ${this.#dropped} bytes that could not be written to log file ${this.#path}`);
     this.#dropped = 0;
-    this.#complained = Number.NEGATIVE_INFINITY;
+    this.#reported = performance.now();
   }
 }
 
@@ -149,6 +193,7 @@ export class Copy {
   /** Stops copying; what is still in the pipe is lost. */
   stop(): void {
     this.#reader.cancel().catch(() => {});
+    this.#sink.abort?.();
   }
 }
 

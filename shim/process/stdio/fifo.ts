@@ -8,19 +8,22 @@
  * so that the container goes on (R15).
  */
 
-import { deadlines } from "../../../proto/deadlines.ts";
 import { deadlineExceeded, messageOf, unknown } from "../../../proto/errdefs.ts";
 import { isErrno } from "../../linux/errno.ts";
 import { close, duplicate, O, open, setNonBlocking, setPipeSize } from "../../linux/file.ts";
 import { IN, type Watch, watchFile } from "../../linux/inotify.ts";
-import { countReaders } from "../../linux/readers.ts";
+import { countReaders, hasWriters } from "../../linux/readers.ts";
 import { type ByteReader, byteReader } from "../../linux/stream.ts";
 import { log } from "../../log.ts";
+import { stdioLimit } from "./limit.ts";
 
 /** A larger pipe lets writer and reader work in longer turns; it is what an unprivileged user may ask for. */
 const PIPE_BYTES = 1 << 20;
-/** A container that opens its /dev/stdout in a loop must not make us look for readers as often. */
-const RESCAN_PAUSE = 1_000;
+/**
+ * A container that opens its /dev/stdout in a loop must not make us look for readers as often: each look that finds
+ * nothing new doubles the pause before the next, up to this.
+ */
+const LONGEST_RESCAN_PAUSE = 1_000;
 
 /** An output FIFO of a client. */
 export class OutputFifo {
@@ -33,6 +36,8 @@ export class OutputFifo {
   #drain: { fd: number; stream: ByteReader } | undefined;
   #dropped = 0;
   #rescanning = false;
+  /** Something happened since the last look began. */
+  #stale = false;
   #closed = false;
 
   private constructor(path: string, label: string, writer: number, reader: number) {
@@ -50,7 +55,8 @@ export class OutputFifo {
    * @throws ContainerdError when it is missing or nobody reads it in time (T-CRE-8)
    */
   static async open(path: string, label: string, signal?: AbortSignal): Promise<OutputFifo> {
-    const end = performance.now() + deadlines.stdio;
+    const limit = stdioLimit();
+    const end = performance.now() + limit;
     for (let pause = 1; ; pause = Math.min(pause * 2, 250)) {
       let writer: number;
       try {
@@ -58,7 +64,7 @@ export class OutputFifo {
       } catch (error) {
         if (!isErrno(error, "ENXIO")) throw unknown(`open ${label}: ${messageOf(error)}`, error);
         if (performance.now() >= end || signal?.aborted) {
-          throw deadlineExceeded(`open ${label}: nobody reads ${path} after ${deadlines.stdio / 1000} s`);
+          throw deadlineExceeded(`open ${label}: nobody reads ${path} after ${limit / 1000} s`);
         }
         await Bun.sleep(pause);
         continue;
@@ -100,7 +106,7 @@ export class OutputFifo {
   }
 
   #listen(mask: number): void {
-    this.#watch?.close();
+    const before = this.#watch;
     this.#watch = undefined;
     try {
       this.#watch = watchFile(this.path, mask, () => void this.#rescan());
@@ -108,28 +114,35 @@ export class OutputFifo {
       // Without a watch (no inotify instance left) only the service for vanished readers is lost.
       log.warn(`cannot watch ${this.#label}: ${messageOf(error)}`);
     }
+    // Only now, so that there is no moment without a watch.
+    before?.close();
   }
 
-  /** Finds out whether somebody still reads, and takes or gives back the reader's place. */
+  /** Finds out whether somebody still reads, and takes or gives back the reader's place; an event is never missed. */
   async #rescan(): Promise<void> {
-    if (this.#rescanning || this.#closed) return;
+    // A reader that goes because it has read the end is nobody to stand in for, and the usual way of a container's end.
+    if (this.#closed || !hasWriters(this.#reader)) return;
+    this.#stale = true;
+    if (this.#rescanning) return;
     this.#rescanning = true;
-    const readers = await countReaders(this.path);
-    if (!this.#closed) {
+    for (let pause = 10; this.#stale && !this.#closed; ) {
+      this.#stale = false;
+      const readers = await countReaders(this.path);
+      if (this.#closed) break;
       if (readers === 0 && this.#drain === undefined) {
         this.#listen(IN.CLOSE_NOWRITE | IN.OPEN);
         void this.#startDraining();
+        // A reader that came before its opening was watched for.
+        this.#stale = true;
       } else if (readers > 0 && this.#drain !== undefined) {
         this.#stopDraining();
         this.#listen(IN.CLOSE_NOWRITE);
+      } else {
+        await Bun.sleep(pause);
+        pause = Math.min(pause * 2, LONGEST_RESCAN_PAUSE);
       }
     }
-    if (this.#drain === undefined) this.#rescanning = false;
-    else {
-      setTimeout(() => {
-        this.#rescanning = false;
-      }, RESCAN_PAUSE);
-    }
+    this.#rescanning = false;
   }
 
   async #startDraining(): Promise<void> {
@@ -181,21 +194,11 @@ export class InputFifo {
     }
   }
 
-  /** The read end as the container gets it: blocking. It is closed by {@link releaseReader}. */
-  handOver(): number {
-    setNonBlocking(this.#reader, false);
-    return this.#reader;
-  }
-
-  /** Our own read end, non-blocking, for a copy. */
-  get reader(): number {
-    return this.#reader;
-  }
-
-  /** Closes our read end. */
-  releaseReader(): void {
-    close(this.#reader);
+  /** The read end, non-blocking, for a copy that closes it. */
+  takeReader(): number {
+    const reader = this.#reader;
     this.#reader = -1;
+    return reader;
   }
 
   /** Lets the reader see the end once all has been read and no client writes any more. */
@@ -207,6 +210,6 @@ export class InputFifo {
   /** Lets go of the FIFO. */
   close(): void {
     this.end();
-    this.releaseReader();
+    close(this.takeReader());
   }
 }

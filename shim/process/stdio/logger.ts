@@ -12,6 +12,7 @@ import type { Reaper, Watched } from "../../linux/reaper.ts";
 import { byteReader } from "../../linux/stream.ts";
 import { log } from "../../log.ts";
 import { Copy } from "./copy.ts";
+import { stdioLimit } from "./limit.ts";
 import type { Target } from "./uri.ts";
 
 type BinaryTarget = Extract<Target, { kind: "binary" }>;
@@ -133,13 +134,14 @@ async function waitUntilReady(fd: number, target: BinaryTarget): Promise<void> {
   setNonBlocking(fd, true);
   const reader = byteReader(fd);
   let timer: ReturnType<typeof setTimeout> | undefined;
+  const limit = stdioLimit();
   const late = new Promise<"late">((resolve) => {
-    timer = setTimeout(() => resolve("late"), deadlines.stdio);
+    timer = setTimeout(() => resolve("late"), limit);
   });
   try {
     const first = await Promise.race([reader.read(), late]);
     if (first === "late") {
-      throw deadlineExceeded(`logging binary ${target.path} is not ready after ${deadlines.stdio / 1000} s`);
+      throw deadlineExceeded(`logging binary ${target.path} is not ready after ${limit / 1000} s`);
     }
     if (target.mustConfirm && (first.done || first.value.length === 0)) {
       throw failedPrecondition(`logging binary ${target.path} did not call ready`);

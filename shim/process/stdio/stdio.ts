@@ -1,8 +1,9 @@
 /**
  * The standard streams of one process: opened before runc is called, handed over to it, and closed after the process.
  *
- * What can be handed over without a copy is: FIFOs of an init process, and the pipes of a logger. Everything else is
- * copied: see copy.ts for why.
+ * What can be handed over without a copy is: output FIFOs of an init process, and the pipes of a logger. Everything else
+ * is copied: see copy.ts for why. Input is, because opening /dev/stdin anew would wait for a writer for ever if it were a
+ * FIFO whose writers have gone; a pipe's end is an end.
  */
 
 import { failedPrecondition } from "../../../proto/errdefs.ts";
@@ -52,6 +53,8 @@ export class Stdio {
   /** Descriptors that only the process needs. */
   #handedOver: number[] = [];
   #input: InputFifo | undefined;
+  /** Our end of the pipe that is the process's stdin, until the copy has it. */
+  #inputWriter = -1;
   #inputCopy: Copy | undefined;
   #logger: Logger | undefined;
   #master = -1;
@@ -85,6 +88,8 @@ export class Stdio {
   /** To be called when runc has ended well: takes the terminal, and closes what the process now has itself. */
   started(): void {
     if (this.console !== undefined) this.#takeTerminal(this.console);
+    if (this.#inputWriter >= 0) this.#copyInput(this.#inputWriter);
+    this.#inputWriter = -1;
     this.#release();
   }
 
@@ -114,6 +119,8 @@ export class Stdio {
     for (const output of this.#outputs) output.close();
     this.#input?.close();
     this.#logger?.close();
+    close(this.#inputWriter);
+    this.#inputWriter = -1;
     close(this.#master);
     this.#master = -1;
   }
@@ -140,17 +147,28 @@ export class Stdio {
     if (target.kind === "null") return this.#null();
     if (target.kind !== "fifo") throw failedPrecondition(`stdin can only be a FIFO, not ${target.kind}://`);
     this.#input = new InputFifo(target.path, `stdin of ${this.#owner.id}`);
-    const fd = this.#input.handOver();
-    this.#chown(fd);
-    return fd;
+    const [reader, writer] = pipe();
+    setNonBlocking(writer, true);
+    this.#inputWriter = writer;
+    this.#handedOver.push(reader);
+    this.#chown(reader);
+    return reader;
+  }
+
+  /** Copies the client's input to a descriptor that is closed at its end. */
+  #copyInput(fd: number): void {
+    if (this.#input === undefined) return;
+    this.#inputCopy = new Copy(
+      this.#input.takeReader(),
+      sinkTo(fd, () => close(fd)),
+    );
   }
 
   async #fifo(path: string, stream: string): Promise<number> {
     const fifo = await OutputFifo.open(path, `${stream} of ${this.#owner.id}`, this.#owner.signal);
     this.#outputs.push(fifo);
     if (this.#owner.isExec) {
-      const sink = pipeSink(fifo.writer);
-      return this.#copyTo({ write: sink.write, close: () => (sink.close(), fifo.releaseWriter()) });
+      return this.#copyTo(sinkTo(fifo.writer, () => fifo.releaseWriter()));
     }
     const fd = fifo.handOver();
     this.#chown(fd);
@@ -185,16 +203,14 @@ export class Stdio {
     if (stdout.kind === "fifo") {
       const fifo = await OutputFifo.open(stdout.path, `terminal of ${id}`, signal);
       this.#outputs.push(fifo);
-      const sink = pipeSink(fifo.writer);
-      this.#terminalSink = { write: sink.write, close: () => (sink.close(), fifo.releaseWriter()) };
+      this.#terminalSink = sinkTo(fifo.writer, () => fifo.releaseWriter());
     } else if (stdout.kind === "file") {
       this.#terminalSink = fileSinks()(stdout.path);
     } else if (stdout.kind === "binary") {
       this.#logger = await Logger.start(stdout, id, namespace, reaper);
       const own = duplicate(this.#logger.writers[0]);
       setNonBlocking(own, true);
-      const sink = pipeSink(own);
-      this.#terminalSink = { write: sink.write, close: () => (sink.close(), close(own)) };
+      this.#terminalSink = sinkTo(own, () => close(own));
     } else {
       this.#terminalSink = { write: () => {}, close: () => {} };
     }
@@ -207,14 +223,7 @@ export class Stdio {
     this.#terminalSink = undefined;
     setNonBlocking(this.#master, true);
     if (sink !== undefined) this.#copies.push(new Copy(duplicate(this.#master), sink));
-    if (this.#input !== undefined) {
-      const into = duplicate(this.#master);
-      const input = pipeSink(into);
-      this.#inputCopy = new Copy(duplicate(this.#input.reader), {
-        write: input.write,
-        close: () => (input.close(), close(into)),
-      });
-    }
+    if (this.#input !== undefined) this.#copyInput(duplicate(this.#master));
   }
 
   #release(): void {
@@ -227,6 +236,15 @@ export class Stdio {
     if (!this.#owner.isExec && this.fds !== undefined) {
       for (const output of this.#outputs) output.releaseWriter();
     }
-    if (this.fds !== undefined) this.#input?.releaseReader();
   }
+}
+
+/** A sink that writes to a descriptor, and what happens to the descriptor after the last write. */
+function sinkTo(fd: number, release: () => void): Sink {
+  const sink = pipeSink(fd);
+  const close = () => {
+    sink.close();
+    release();
+  };
+  return { ...sink, close };
 }
