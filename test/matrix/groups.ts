@@ -18,7 +18,7 @@ const rules: readonly Group[] = [
   { name: "logger", names: /\bIO-3\b|binary(-v2)?:\/\//, files: /logger/ },
   { name: "cgroup", names: /\bT-STS-|\bT-UPD-|\bST-9\b|\bT-CRE-9\b/, files: /cgroup/ },
   { name: "rootfs", names: /\bUN-\d/, files: /rootfs|mount/ },
-  { name: "restart", names: /\bRS-\d|\bEV-3\b/, files: /restart/ },
+  { name: "restart", names: /\bRS-\d|\bEV-3\b/, files: /restart|upgrade/ },
   { name: "delete", names: /\bDL-\d/, files: /delete/ },
   { name: "start", names: /\b(INV|ST|IN|SK)-\d/, files: /start|replay|info/ },
   { name: "options", names: /\bOPT-\d|\bT-CRE-1\b/, files: /option/ },

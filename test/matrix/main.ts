@@ -19,7 +19,7 @@ import { closeScope, openRun } from "../lib/scope.ts";
 import { groupNames, groupOf, groupOfFile, namePattern } from "./groups.ts";
 import type { Where } from "./probe.ts";
 import { type Case, type Ended, readCases } from "./report.ts";
-import { allRows, type Row, type Wrapped } from "./rows.ts";
+import { allFiles, allRows, type Row, type Wrapped } from "./rows.ts";
 import { type Line, table, total } from "./table.ts";
 
 const usage = `usage: npm run test:matrix -- [ROW...] [OPTION...]
@@ -191,9 +191,8 @@ async function probe(row: Row): Promise<Where | string> {
 }
 
 function filesOf(row: Row): string[] {
-  return ["test/integration/**/*.test.ts", "test/fault/**/*.test.ts"]
+  return (row.files ?? allFiles)
     .flatMap((glob) => [...new Glob(glob).scanSync(root)])
-    .filter((path) => row.files?.test(path) ?? true)
     .filter((path) => !options.quick || row.files !== undefined || quickFiles.test(path))
     .filter((path) => filterFor(path) !== "none")
     .sort();

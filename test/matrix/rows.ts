@@ -13,8 +13,8 @@ export interface Row {
   readonly name: string;
   /** What it stands for, for a person. */
   readonly about: string;
-  /** Only files whose path matches run here; without it all do. */
-  readonly files?: RegExp;
+  /** Globs of the files that run here, relative to the repository; without it all integration tests. */
+  readonly files?: readonly string[];
   /** Limit for one file in seconds; a virtual machine comes up anew for each. */
   readonly limit: number;
   /** Fetches what the row needs. Answers why it cannot run, or undefined when it can. */
@@ -24,6 +24,9 @@ export interface Row {
   /** Why what was found there is not what the row stands for; undefined when it is. */
   mismatch(where: Where): string | undefined;
 }
+
+/** The tests that run in a row unless it says otherwise. */
+export const allFiles: readonly string[] = ["test/integration/**/*.test.ts", "test/fault/**/*.test.ts"];
 
 /** A command and its environment. */
 export interface Wrapped {
@@ -40,11 +43,12 @@ export function allRows(share: string): readonly Row[] {
     containerd("1.6"),
     containerd("1.7"),
     containerd("2.1"),
+    upgrade(["1.6", "1.7", "2.1"]),
     cgroup2("cgroup2", "pure cgroup v2 with runc (User-Mode Linux: no PSI, no cpuset)", "uml", share),
     cgroup2("cgroup2-crun", "pure cgroup v2 with Debian's crun in runc's place", "uml", share, true),
     {
       ...cgroup2("cgroup2-tcg", "pure cgroup v2 with PSI and cpuset (emulated: cgroup tests only)", "tcg", share),
-      files: /\/cgroup/,
+      files: ["test/integration/cgroup*.test.ts"],
       limit: 900,
     },
   ];
@@ -79,6 +83,32 @@ function containerd(version: string): Row {
     }),
     mismatch: (where) =>
       where.containerd.startsWith(`${version}.`) ? undefined : `this is containerd ${where.containerd}`,
+  };
+}
+
+/** Containers that live through changes of containerd's version (RS-4). */
+function upgrade(versions: readonly string[]): Row {
+  const tool = findTool("with-containerd");
+  const found: string[] = [];
+  const first = containerd(versions[0] ?? "");
+  return {
+    ...first,
+    name: "upgrade",
+    about: `containers live on while containerd goes ${versions.join(", ")} and back`,
+    files: ["test/matrix/upgrade.test.ts"],
+    prepare: async () => {
+      if (tool === undefined) return absent("with-containerd");
+      for (const version of versions) {
+        const failed = await fetched([tool, "--path", version]);
+        if (failed !== undefined) return failed;
+        found.push(`${version}=${(await run([tool, "--path", version], { check: true })).stdout.trim()}`);
+      }
+      return undefined;
+    },
+    wrap: (command) => {
+      const { argv, env } = first.wrap(command);
+      return { argv, env: { ...env, BERTH_TEST_VERSIONS: found.join(":") } };
+    },
   };
 }
 
