@@ -189,6 +189,22 @@ export function readLink(path: string): string | undefined {
   return length < 0 ? undefined : decoder.decode(into.subarray(0, length));
 }
 
+/**
+ * The path as mountinfo spells it: without symbolic links above its last part, which is not followed. The path itself
+ * when it cannot be reached.
+ */
+export function canonicalPath(path: string): string {
+  let fd = -1;
+  try {
+    fd = open(path, O.PATH | O.NOFOLLOW);
+    return readLink(`/proc/self/fd/${fd}`) ?? path;
+  } catch {
+    return path;
+  } finally {
+    close(fd);
+  }
+}
+
 const AT_FDCWD = -100;
 const STATX_TYPE_INO_SIZE = 0x301;
 

@@ -2,8 +2,11 @@
 
 import { FFIType as T } from "bun:ffi";
 import { ErrnoError } from "./errno.ts";
-import { close, makeDirectories, O, open, readFile } from "./file.ts";
+import { canonicalPath, close, makeDirectories, O, open, readFile, readInto, readLink } from "./file.ts";
 import { address, check, cstring, errno, libc, openLibc } from "./libc.ts";
+import { compactOverlay, LOWER, MountError, MS, parseOptions, splitLower, unquote } from "./mount-options.ts";
+
+export { MountError } from "./mount-options.ts";
 
 /** One mount as a request names it. */
 export interface Mount {
@@ -14,134 +17,19 @@ export interface Mount {
   readonly options: readonly string[];
 }
 
-const MS = {
-  RDONLY: 0x1,
-  NOSUID: 0x2,
-  NODEV: 0x4,
-  NOEXEC: 0x8,
-  SYNCHRONOUS: 0x10,
-  REMOUNT: 0x20,
-  MANDLOCK: 0x40,
-  DIRSYNC: 0x80,
-  NOATIME: 0x400,
-  NODIRATIME: 0x800,
-  BIND: 0x1000,
-  REC: 0x4000,
-  UNBINDABLE: 0x20000,
-  PRIVATE: 0x40000,
-  SLAVE: 0x80000,
-  SHARED: 0x100000,
-  RELATIME: 0x200000,
-  STRICTATIME: 0x1000000,
-} as const;
-
-/** Option name to the flag it sets (true) or clears (false). */
-const flagOptions: Record<string, readonly [flag: number, set: boolean]> = {
-  async: [MS.SYNCHRONOUS, false],
-  atime: [MS.NOATIME, false],
-  bind: [MS.BIND, true],
-  defaults: [0, true],
-  dev: [MS.NODEV, false],
-  diratime: [MS.NODIRATIME, false],
-  dirsync: [MS.DIRSYNC, true],
-  exec: [MS.NOEXEC, false],
-  mand: [MS.MANDLOCK, true],
-  noatime: [MS.NOATIME, true],
-  nodev: [MS.NODEV, true],
-  nodiratime: [MS.NODIRATIME, true],
-  noexec: [MS.NOEXEC, true],
-  nomand: [MS.MANDLOCK, false],
-  norelatime: [MS.RELATIME, false],
-  nostrictatime: [MS.STRICTATIME, false],
-  nosuid: [MS.NOSUID, true],
-  private: [MS.PRIVATE, true],
-  rbind: [MS.BIND | MS.REC, true],
-  relatime: [MS.RELATIME, true],
-  remount: [MS.REMOUNT, true],
-  ro: [MS.RDONLY, true],
-  rprivate: [MS.PRIVATE | MS.REC, true],
-  rshared: [MS.SHARED | MS.REC, true],
-  rslave: [MS.SLAVE | MS.REC, true],
-  runbindable: [MS.UNBINDABLE | MS.REC, true],
-  rw: [MS.RDONLY, false],
-  shared: [MS.SHARED, true],
-  slave: [MS.SLAVE, true],
-  strictatime: [MS.STRICTATIME, true],
-  suid: [MS.NOSUID, false],
-  sync: [MS.SYNCHRONOUS, true],
-  unbindable: [MS.UNBINDABLE, true],
-};
-
-/** Options that need work which the client, the snapshotter or containerd's mount manager has to do (UN-2). */
-const refusedOptions = ["loop", "uidmap=", "gidmap="];
-const propagation = MS.SHARED | MS.PRIVATE | MS.SLAVE | MS.UNBINDABLE;
-/** mount(2) takes one page of options. */
-const PAGE = 4096;
-
-/** A mount that cannot be made as asked; the text says which and why. */
-export class MountError extends Error {
-  override readonly name = "MountError";
-  /** True when the request is at fault, not the system. */
-  readonly invalid: boolean;
-  constructor(message: string, invalid: boolean) {
-    super(message);
-    this.invalid = invalid;
-  }
-}
-
-/** Options parsed into flags, propagation and the data string's parts. */
-export function parseOptions(options: readonly string[]): { flags: number; propagation: number; data: string[] } {
-  let flags = 0;
-  const data: string[] = [];
-  for (const option of options) {
-    const known = flagOptions[option];
-    if (known !== undefined) flags = known[1] ? flags | known[0] : flags & ~known[0];
-    else if (
-      refusedOptions.some((refused) => option === refused || (refused.endsWith("=") && option.startsWith(refused)))
-    )
-      throw new MountError(
-        `mount option ${option} is not supported by this shim: let the snapshotter prepare it`,
-        true,
-      );
-    else if (!option.startsWith("X-containerd.")) data.push(option);
-  }
-  return { flags: flags & ~propagation, propagation: flags & (propagation | (flags & propagation ? MS.REC : 0)), data };
-}
-
-/**
- * Shortens the options of an overlay by naming its directories relative to their common parent (UN-2).
- * @returns the parent, or undefined when there is none, and the options
- */
-export function compactOverlay(data: readonly string[]): { directory: string | undefined; data: string[] } {
-  const lower = data.find((option) => option.startsWith("lowerdir="))?.slice("lowerdir=".length);
-  if (lower === undefined) return { directory: undefined, data: [...data] };
-  const directories = lower.split(":");
-  let common = directories[0] ?? "";
-  for (const directory of directories) {
-    while (common !== "" && !`${directory}/`.startsWith(`${common}/`))
-      common = common.slice(0, common.lastIndexOf("/"));
-  }
-  if (directories.length === 1) common = common.slice(0, common.lastIndexOf("/"));
-  if (common === "" || !common.startsWith("/")) return { directory: undefined, data: [...data] };
-  const relative = directories.map((directory) => (directory === common ? "." : directory.slice(common.length + 1)));
-  return {
-    directory: common,
-    data: data.map((option) => (option.startsWith("lowerdir=") ? `lowerdir=${relative.join(":")}` : option)),
-  };
-}
-
 /**
  * Makes one mount on `directory` (or below it, where the mount names a target).
+ * @returns the mount point
  * @throws MountError, ErrnoError; then nothing is mounted
  */
-export function mount(mount: Mount, directory: string): void {
-  const target = targetOf(mount, directory);
+export function mount(mount: Mount, directory: string): string {
   const { flags, propagation: spread, data } = parseOptions(mount.options);
-  if (mount.type === "overlay" && data.join(",").length >= PAGE) {
+  const target = targetOf(mount, directory);
+  if (mount.type === "overlay" && !fitsPage(data)) {
     const compact = compactOverlay(data);
-    if (compact.data.join(",").length >= PAGE) mountByParts(mount.type, mount.source, target, flags, data);
+    const make = fitsPage(compact.data) ? mountAtOnce : mountByParts;
     // The working directory is changed and changed back within one synchronous piece of code.
-    else inDirectory(compact.directory, () => mountAtOnce(mount.type, mount.source, target, flags, compact.data));
+    inDirectory(compact.directory, () => make(mount.type, mount.source, target, flags, compact.data));
   } else {
     mountAtOnce(mount.type, mount.source, target, flags, data);
   }
@@ -154,26 +42,62 @@ export function mount(mount: Mount, directory: string): void {
     detach(target);
     throw error;
   }
+  return target;
 }
 
-/** The path to mount on; a target that leaves the directory is refused. */
+/**
+ * The path to mount on. A target that leaves the directory is refused; a symbolic link, which the image may have put
+ * there, leads where it would lead a process that has the directory as its root.
+ */
 function targetOf(mount: Mount, directory: string): string {
   if (mount.target === "") return directory;
   if (mount.target.split("/").includes("..")) {
     throw new MountError(`mount target ${JSON.stringify(mount.target)} leaves the rootfs`, true);
   }
-  const path = `${directory}/${mount.target.replace(/^\/+/, "")}`;
+  const path = resolveInRoot(directory, mount.target);
   makeDirectories(path, 0o755);
   return path;
 }
 
+const ELOOP = 40;
+/** Links followed in one path, as in the kernel. */
+const MAX_LINKS = 40;
+
+function resolveInRoot(root: string, path: string): string {
+  const left = path.split("/").reverse();
+  const resolved: string[] = [];
+  for (let links = 0; left.length > 0; ) {
+    const part = left.pop() ?? "";
+    if (part === "" || part === ".") continue;
+    if (part === "..") {
+      resolved.pop();
+      continue;
+    }
+    const link = readLink([root, ...resolved, part].join("/"));
+    if (link === undefined) {
+      resolved.push(part);
+      continue;
+    }
+    if (++links > MAX_LINKS) throw new ErrnoError(ELOOP, "mount target", path);
+    if (link.startsWith("/")) resolved.length = 0;
+    left.push(...link.split("/").reverse());
+  }
+  return [root, ...resolved].join("/");
+}
+
+/** mount(2) reads one page of options, the last byte of it a NUL, and cuts off what is longer without a word. */
+const PAGE = 4096;
+
+function fitsPage(data: readonly string[]): boolean {
+  return cstring(data.join(",")).length <= PAGE;
+}
+
 function mountAtOnce(type: string, source: string, target: string, flags: number, data: readonly string[]): void {
-  const text = data.join(",");
-  if (text.length >= PAGE) {
-    const message = `mount ${source} on ${target}: ${text.length} bytes of options, the kernel reads ${PAGE - 1}`;
+  const [from, onto, kind, options] = [cstring(source), cstring(target), cstring(type), cstring(data.join(","))];
+  if (options.length > PAGE) {
+    const message = `mount ${source} on ${target}: ${options.length - 1} bytes of options, the kernel reads ${PAGE - 1}`;
     throw new MountError(message, true);
   }
-  const [from, onto, kind, options] = [cstring(source), cstring(target), cstring(type), cstring(text)];
   check(mountCalls().mount(from, onto, kind, flags, options), `mount ${type || "bind"} ${source} on`, target);
 }
 
@@ -181,45 +105,68 @@ const SYS_move_mount = 429;
 const SYS_fsopen = 430;
 const SYS_fsconfig = 431;
 const SYS_fsmount = 432;
+/** FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC. */
+const FS_CLOEXEC = 1;
 const FSCONFIG_SET_FLAG = 0;
 const FSCONFIG_SET_STRING = 1;
 const FSCONFIG_CMD_CREATE = 6;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
 /** MS_ flags to the MOUNT_ATTR_ bits of fsmount(2). */
-const attributes: readonly (readonly [number, number])[] = [
+const attributes: readonly (readonly [flag: number, bit: number])[] = [
   [MS.RDONLY, 0x1],
   [MS.NOSUID, 0x2],
   [MS.NODEV, 0x4],
   [MS.NOEXEC, 0x8],
   [MS.NOATIME, 0x10],
+  [MS.STRICTATIME, 0x20],
+  [MS.NODIRATIME, 0x80],
 ];
+/** MS_ flags that are settings of the file system itself. */
+const settings: readonly (readonly [flag: number, name: string])[] = [
+  [MS.SYNCHRONOUS, "sync"],
+  [MS.DIRSYNC, "dirsync"],
+  [MS.MANDLOCK, "mand"],
+];
+/** OVL_MAX_STACK of the kernel. */
+const MAX_LOWER = 500;
 
 /**
- * Mounts by the call that takes options one by one, which has no page limit; overlayfs takes each lower directory by
- * itself from Linux 6.5 on.
+ * Mounts an overlay by the calls that take options one by one, which have no page limit; overlayfs takes each lower
+ * directory by itself from Linux 6.5 on.
+ * @throws MountError, ErrnoError
  */
 function mountByParts(type: string, source: string, target: string, flags: number, data: readonly string[]): void {
   const call = `mount ${type} ${source} by parts on`;
   const syscall = (number: number, ...args: [number, number, number, number, number]) =>
     check(Number(libc.syscall(number, ...args)), call, target);
   const [name, empty, onto] = [cstring(type), cstring(""), cstring(target)];
-  const context = syscall(SYS_fsopen, address(name), 1, 0, 0, 0);
+  const context = syscall(SYS_fsopen, address(name), FS_CLOEXEC, 0, 0, 0);
   const configure = (command: number, key?: string, value?: string) => {
     const [k, v] = [key === undefined ? undefined : cstring(key), value === undefined ? undefined : cstring(value)];
-    syscall(SYS_fsconfig, context, command, k ? address(k) : 0, v ? address(v) : 0, 0);
+    const at = [k ? address(k) : 0, v ? address(v) : 0] as const;
+    if (Number(libc.syscall(SYS_fsconfig, context, command, ...at, 0)) < 0) throw refused(context, call, target);
   };
   try {
     configure(FSCONFIG_SET_STRING, "source", source);
+    for (const [flag, setting] of settings) if ((flags & flag) !== 0) configure(FSCONFIG_SET_FLAG, setting);
     for (const option of data) {
       const equals = option.indexOf("=");
-      if (option.startsWith("lowerdir=")) {
-        for (const lower of option.slice(equals + 1).split(":")) configure(FSCONFIG_SET_STRING, "lowerdir+", lower);
+      if (option.startsWith(LOWER)) {
+        const lowers = splitLower(option.slice(LOWER.length));
+        if (option.includes("::")) throw new MountError(`${call} ${target}: data-only layers are not supported`, true);
+        if (lowers.length > MAX_LOWER) {
+          throw new MountError(
+            `${call} ${target}: ${lowers.length} lower directories, the kernel takes ${MAX_LOWER}`,
+            true,
+          );
+        }
+        for (const lower of lowers) configure(FSCONFIG_SET_STRING, "lowerdir+", unquote(lower));
       } else if (equals < 0) configure(FSCONFIG_SET_FLAG, option);
-      else configure(FSCONFIG_SET_STRING, option.slice(0, equals), option.slice(equals + 1));
+      else configure(FSCONFIG_SET_STRING, option.slice(0, equals), unquote(option.slice(equals + 1)));
     }
     configure(FSCONFIG_CMD_CREATE);
     const bits = attributes.reduce((all, [flag, bit]) => ((flags & flag) === 0 ? all : all | bit), 0);
-    const mounted = syscall(SYS_fsmount, context, 1, bits, 0, 0);
+    const mounted = syscall(SYS_fsmount, context, FS_CLOEXEC, bits, 0, 0);
     try {
       syscall(SYS_move_mount, mounted, address(empty), AT_FDCWD, address(onto), MOVE_MOUNT_F_EMPTY_PATH);
     } finally {
@@ -230,10 +177,26 @@ function mountByParts(type: string, source: string, target: string, flags: numbe
   }
 }
 
+/** The error of a refused setting, in the words that the kernel left in the context, if it did. */
+function refused(context: number, call: string, target: string): Error {
+  const error = new ErrnoError(errno(), call, target);
+  const said = new Uint8Array(1024);
+  try {
+    const length = readInto(context, said);
+    const text = new TextDecoder().decode(said.subarray(0, Math.max(0, length))).trim();
+    return new MountError(`${error.message}: ${text.replace(/^[a-z] /, "")}`, false);
+  } catch {
+    return error;
+  }
+}
+
 const AT_FDCWD = -100;
 
 function inDirectory(directory: string | undefined, action: () => void): void {
-  if (directory === undefined) return action();
+  if (directory === undefined) {
+    action();
+    return;
+  }
   const before = open(".", O.PATH | O.DIRECTORY);
   try {
     const path = cstring(directory);
@@ -256,11 +219,16 @@ export function mountAll(mounts: readonly Mount[], directory: string): void {
   const done: string[] = [];
   try {
     for (const one of mounts) {
-      mount(one, directory);
-      done.push(one.target === "" ? directory : targetOf(one, directory));
+      done.push(mount(one, directory));
     }
   } catch (error) {
-    for (const target of done.reverse()) detach(target);
+    for (const target of done.reverse()) {
+      try {
+        detach(target);
+      } catch {
+        // The first failure is the one to tell; what stays here is unmounted with the bundle.
+      }
+    }
     throw error;
   }
 }
@@ -279,7 +247,7 @@ export function detach(target: string): void {
 
 /** Mount points at and below `directory`, in the order in which they must be unmounted (last mounted first). */
 export function mountsBelow(directory: string): string[] {
-  return parseMountPoints(readFile("/proc/self/mountinfo", 64 << 20), directory).reverse();
+  return parseMountPoints(readFile("/proc/self/mountinfo", 64 << 20), canonicalPath(directory)).reverse();
 }
 
 /** The mount points at and below `directory` in the text of a mountinfo file, in its order. */

@@ -1,0 +1,133 @@
+/** Mount options as mount(8) and containerd's mount package spell them. */
+
+/** Flags of mount(2). */
+export const MS = {
+  RDONLY: 0x1,
+  NOSUID: 0x2,
+  NODEV: 0x4,
+  NOEXEC: 0x8,
+  SYNCHRONOUS: 0x10,
+  REMOUNT: 0x20,
+  MANDLOCK: 0x40,
+  DIRSYNC: 0x80,
+  NOATIME: 0x400,
+  NODIRATIME: 0x800,
+  BIND: 0x1000,
+  REC: 0x4000,
+  UNBINDABLE: 0x20000,
+  PRIVATE: 0x40000,
+  SLAVE: 0x80000,
+  SHARED: 0x100000,
+  RELATIME: 0x200000,
+  STRICTATIME: 0x1000000,
+} as const;
+
+/** Option name to the flag it sets (true) or clears (false). */
+const flagOptions = new Map<string, readonly [flag: number, set: boolean]>([
+  ["async", [MS.SYNCHRONOUS, false]],
+  ["atime", [MS.NOATIME, false]],
+  ["bind", [MS.BIND, true]],
+  ["defaults", [0, true]],
+  ["dev", [MS.NODEV, false]],
+  ["diratime", [MS.NODIRATIME, false]],
+  ["dirsync", [MS.DIRSYNC, true]],
+  ["exec", [MS.NOEXEC, false]],
+  ["mand", [MS.MANDLOCK, true]],
+  ["noatime", [MS.NOATIME, true]],
+  ["nodev", [MS.NODEV, true]],
+  ["nodiratime", [MS.NODIRATIME, true]],
+  ["noexec", [MS.NOEXEC, true]],
+  ["nomand", [MS.MANDLOCK, false]],
+  ["norelatime", [MS.RELATIME, false]],
+  ["nostrictatime", [MS.STRICTATIME, false]],
+  ["nosuid", [MS.NOSUID, true]],
+  ["private", [MS.PRIVATE, true]],
+  ["rbind", [MS.BIND | MS.REC, true]],
+  ["relatime", [MS.RELATIME, true]],
+  ["remount", [MS.REMOUNT, true]],
+  ["ro", [MS.RDONLY, true]],
+  ["rprivate", [MS.PRIVATE | MS.REC, true]],
+  ["rshared", [MS.SHARED | MS.REC, true]],
+  ["rslave", [MS.SLAVE | MS.REC, true]],
+  ["runbindable", [MS.UNBINDABLE | MS.REC, true]],
+  ["rw", [MS.RDONLY, false]],
+  ["shared", [MS.SHARED, true]],
+  ["slave", [MS.SLAVE, true]],
+  ["strictatime", [MS.STRICTATIME, true]],
+  ["suid", [MS.NOSUID, false]],
+  ["sync", [MS.SYNCHRONOUS, true]],
+  ["unbindable", [MS.UNBINDABLE, true]],
+]);
+
+/** Options that need work which the client, the snapshotter or containerd's mount manager has to do (UN-2). */
+const refusedOptions = ["loop", "uidmap=", "gidmap="];
+const propagation = MS.SHARED | MS.PRIVATE | MS.SLAVE | MS.UNBINDABLE;
+export const LOWER = "lowerdir=";
+
+/** A mount that cannot be made as asked; the text says which and why. */
+export class MountError extends Error {
+  override readonly name = "MountError";
+  /** True when the request is at fault, not the system. */
+  readonly invalid: boolean;
+  constructor(message: string, invalid: boolean) {
+    super(message);
+    this.invalid = invalid;
+  }
+}
+
+/** Options parsed into flags, propagation and the data string's parts. */
+export function parseOptions(options: readonly string[]): { flags: number; propagation: number; data: string[] } {
+  let flags = 0;
+  const data: string[] = [];
+  for (const option of options) {
+    const known = flagOptions.get(option);
+    if (known !== undefined) flags = known[1] ? flags | known[0] : flags & ~known[0];
+    else if (
+      refusedOptions.some((refused) => option === refused || (refused.endsWith("=") && option.startsWith(refused)))
+    )
+      throw new MountError(
+        `mount option ${option} is not supported by this shim: let the snapshotter prepare it`,
+        true,
+      );
+    else if (!option.startsWith("X-containerd.")) data.push(option);
+  }
+  return { flags: flags & ~propagation, propagation: flags & (propagation | (flags & propagation ? MS.REC : 0)), data };
+}
+
+/** The directories of a `lowerdir` option; a backslash takes the meaning off a colon. */
+export function splitLower(lower: string): string[] {
+  return lower.match(/(?:\\.|[^:\\])+/gs) ?? [];
+}
+
+/**
+ * Shortens the options of an overlay by naming its directories relative to their common parent (UN-2).
+ * @returns the parent, or undefined when there is none, and the options
+ */
+export function compactOverlay(data: readonly string[]): { directory: string | undefined; data: string[] } {
+  const none = { directory: undefined, data: [...data] };
+  const lowers = data.filter((option) => option.startsWith(LOWER));
+  // What is relative already would be looked for in another place; "::" begins another kind of layers.
+  if (lowers.length !== 1 || lowers[0]?.includes("::") || data.some((option) => /^(?:upper|work)dir=[^/]/.test(option)))
+    return none;
+  const directories = splitLower(lowers[0]?.slice(LOWER.length) ?? "");
+  let common = directories[0] ?? "";
+  if (directories.length === 1) common = parent(common);
+  for (const directory of directories) {
+    while (common !== "" && !`${directory}/`.startsWith(`${common}/`)) common = parent(common);
+  }
+  if (!common.startsWith("/")) return none;
+  const relative = directories.map((directory) => (directory === common ? "." : directory.slice(common.length + 1)));
+  return {
+    directory: unquote(common),
+    data: data.map((option) => (option.startsWith(LOWER) ? `${LOWER}${relative.join(":")}` : option)),
+  };
+}
+
+/** The text of an option without the backslashes that protect characters in it. */
+export function unquote(text: string): string {
+  return text.replace(/\\(.)/gs, "$1");
+}
+
+function parent(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf("/")));
+}
