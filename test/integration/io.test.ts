@@ -11,7 +11,7 @@ import { findShim } from "../lib/process.ts";
 import { runcOptions } from "../lib/shim-options.ts";
 import { writeSpec } from "../lib/spec.ts";
 import { containerSuite } from "../lib/suite.ts";
-import { RpcError, type Stdio, type Tasks } from "../lib/tasks.ts";
+import { refused, type Stdio, type Tasks } from "../lib/tasks.ts";
 import { waitFor } from "../lib/wait.ts";
 
 const suite = containerSuite();
@@ -28,18 +28,6 @@ async function start(tasks: Tasks, id: string, script: string, io: Stdio): Promi
 /** The OCI process of an exec that runs a shell script. */
 function shell(script: string): Record<string, unknown> {
   return { args: ["sh", "-c", script], cwd: "/", env: ["PATH=/bin"], user: { uid: 0, gid: 0 } };
-}
-
-/** The error of a task that cannot be made; its container is removed. */
-async function refused(tasks: Tasks, id: string, io: Stdio): Promise<RpcError> {
-  try {
-    await tasks.create(id, imageName, ["true"], runtime, io);
-  } catch (error) {
-    if (!(error instanceof RpcError)) throw error;
-    await tasks.removeContainer(id);
-    return error;
-  }
-  throw new Error("the task was made, and should not have been");
 }
 
 /** Bytes that a process has written so far (proc(5)). */

@@ -4,6 +4,8 @@ import { connect as connectHttp2, constants } from "node:http2";
 import { connect as connectUnix } from "node:net";
 import protobuf from "protobufjs";
 import type { Daemon } from "./daemon.ts";
+import { imageName } from "./image.ts";
+import { runtime } from "./paths.ts";
 
 const schema = protobuf.parse(`syntax = "proto3";
 message Any { string type_url = 1; bytes value = 2; }
@@ -280,4 +282,16 @@ function unary(
     frame.set(message, 5);
     stream.end(frame);
   });
+}
+
+/** The error of a task that cannot be made; its container is removed. @throws Error when it could be made */
+export async function refused(tasks: Tasks, id: string, io: Stdio): Promise<RpcError> {
+  try {
+    await tasks.create(id, imageName, ["true"], runtime, io);
+  } catch (error) {
+    if (!(error instanceof RpcError)) throw error;
+    await tasks.removeContainer(id);
+    return error;
+  }
+  throw new Error("the task was made, and should not have been");
 }

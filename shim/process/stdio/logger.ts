@@ -15,6 +15,9 @@ import { Copy } from "./copy.ts";
 import { stdioLimit } from "./limit.ts";
 import type { Target } from "./uri.ts";
 
+/** SIGKILL works at once, unless the kernel is stuck. */
+const KILL_TIME = 2_000;
+
 type BinaryTarget = Extract<Target, { kind: "binary" }>;
 
 /** A running logger and the pipes to it. */
@@ -88,10 +91,17 @@ export class Logger {
     for (const fd of this.writers) close(fd);
   }
 
-  /** Waits until the logger has read everything and ended, at most the time of a drain; then asks it to stop. */
+  /**
+   * Waits until the logger has read everything and ended, at most the time of a drain; then asks it to stop, and waits
+   * for that: nobody would after Delete.
+   */
   async drain(): Promise<void> {
-    const ended = await Promise.race([this.#process.exited, Bun.sleep(deadlines.drain).then(() => undefined)]);
-    if (ended === undefined) this.#stop();
+    const ended = async (limit: number) =>
+      (await Promise.race([this.#process.exited, Bun.sleep(limit).then(() => undefined)])) !== undefined;
+    if (await ended(deadlines.drain)) return;
+    log.warn(`logging binary ${this.#path} has not ended after ${deadlines.drain / 1000} s: it is told to`);
+    this.#stop();
+    if (!(await ended(deadlines.loggerStop + KILL_TIME))) log.error(`logging binary ${this.#path} cannot be killed`);
   }
 
   /** Ends the logger: SIGTERM, and SIGKILL when it does not go (IO-3). */
@@ -105,7 +115,7 @@ export class Logger {
 
   #stop(): void {
     if (!this.#process.signal(15)) return;
-    const timer = setTimeout(() => this.#process.signal(9), deadlines.loggerStop);
+    const timer = setTimeout(() => this.#process.killGroup(), deadlines.loggerStop);
     void this.#process.exited.then(() => clearTimeout(timer));
   }
 
