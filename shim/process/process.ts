@@ -20,7 +20,7 @@ export class Process {
   /** The runtime spec of an exec's process, until it is started. */
   spec: Uint8Array | undefined;
   #exit: Exit | undefined;
-  #ended: PromiseWithResolvers<Exit> | undefined;
+  readonly #waiting = new Set<(exit: Exit) => void>();
 
   constructor(key: string, addresses: StdioAddresses, state: State) {
     this.key = key;
@@ -49,11 +49,25 @@ export class Process {
     return this.#exit;
   }
 
-  /** Resolves with the end of the process, the same for everyone and every time (T-WAI-1). */
-  wait(): Promise<Exit> {
+  /**
+   * Resolves with the end of the process, the same for everyone and every time (T-WAI-1). Who gives up by the signal is
+   * rejected with its reason and forgotten (T-WAI-2).
+   */
+  wait(signal?: AbortSignal): Promise<Exit> {
     if (this.#exit !== undefined) return Promise.resolve(this.#exit);
-    this.#ended ??= Promise.withResolvers();
-    return this.#ended.promise;
+    return new Promise((resolve, reject) => {
+      const end = (exit: Exit) => {
+        signal?.removeEventListener("abort", giveUp);
+        resolve(exit);
+      };
+      const giveUp = () => {
+        this.#waiting.delete(end);
+        reject(signal?.reason);
+      };
+      this.#waiting.add(end);
+      signal?.addEventListener("abort", giveUp);
+      if (signal?.aborted) giveUp();
+    });
   }
 
   /** The process has ended: releases those who wait. Happens once. */
@@ -61,8 +75,8 @@ export class Process {
     if (this.#exit !== undefined) return;
     this.#exit = exit;
     this.state = "stopped";
-    this.#ended?.resolve(exit);
-    this.#ended = undefined;
+    for (const end of this.#waiting) end(exit);
+    this.#waiting.clear();
   }
 
   /** The state that a verb leads to from here. @throws ContainerdError FailedPrecondition, NotFound */

@@ -179,8 +179,8 @@ export class TaskService {
         return nothing;
       }),
       Update: unary(task.UpdateTaskRequest, Empty, (r) => done(this.#update(r))),
-      Wait: unary(task.WaitRequest, task.WaitResponse, async (r) => {
-        const exit = await this.#container(r.id).process(r.execId).wait();
+      Wait: unary(task.WaitRequest, task.WaitResponse, async (r, ctx) => {
+        const exit = await this.#container(r.id).process(r.execId).wait(ctx.signal);
         return { exitStatus: exit.status, exitedAt: timestamp(exit.at) };
       }),
       Stats: unary(task.StatsRequest, task.StatsResponse, (r) => this.#stats(r.id)),

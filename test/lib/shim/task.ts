@@ -82,8 +82,20 @@ export class TaskClient {
 
   async state(id: string, execId = "", options?: CallOptions): Promise<TaskState> {
     const answer = await this.call("State", [messages.StateRequest, messages.StateResponse], { id, execId }, options);
-    const { status, exitedAt, ...rest } = answer;
-    return { ...rest, status: statuses[status] ?? "UNKNOWN", exitedAt: milliseconds(exitedAt) };
+    // Fields that were not sent are on the prototype, so they are named one by one.
+    return {
+      id: answer.id,
+      execId: answer.execId,
+      bundle: answer.bundle,
+      pid: answer.pid,
+      status: statuses[answer.status] ?? "UNKNOWN",
+      exitStatus: answer.exitStatus,
+      exitedAt: milliseconds(answer.exitedAt),
+      stdin: answer.stdin,
+      stdout: answer.stdout,
+      stderr: answer.stderr,
+      terminal: answer.terminal,
+    };
   }
 
   /** Answers the pid. */
