@@ -25,15 +25,15 @@ export class Trimmer {
       const left = this.#last + deadlines.trim - performance.now();
       if (left > 1) this.#timer = this.#arm(left);
       else {
+        try {
+          dropFilePages();
+        } catch (error) {
+          log.debug(`drop file pages: ${messageOf(error)}`);
+        }
         shrink();
         this.#timer = setTimeout(() => {
           this.#timer = undefined;
           shrink();
-          try {
-            dropFilePages();
-          } catch (error) {
-            log.debug(`drop file pages: ${messageOf(error)}`);
-          }
         }, SECOND_PASS);
       }
     }, delay);

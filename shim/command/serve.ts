@@ -9,10 +9,10 @@ import { deadlines } from "../../proto/deadlines.ts";
 import { messageOf, toStatus } from "../../proto/errdefs.ts";
 import { checkIdentifier } from "../../proto/identifiers.ts";
 import { Server } from "../../proto/ttrpc/server.ts";
-import { TtrpcError } from "../../proto/ttrpc/status.ts";
 import { Bundle, groupOf } from "../container/bundle.ts";
 import { type Options, parseOptions } from "../container/options.ts";
 import { joinCgroup } from "../linux/cgroup/index.ts";
+import { listen } from "../linux/connection.ts";
 import {
   close,
   duplicateTo,
@@ -75,7 +75,7 @@ export async function serve(flags: Flags): Promise<void> {
     bundle.writeShimPid(process.pid);
     run(server, path, flags, new Publisher(pathOf(addressOf(ttrpcAddress)) ?? "", flags.namespace));
   } catch (error) {
-    removeFile(path);
+    stopListening();
     throw error;
   }
   if (flags.debug) {
@@ -86,27 +86,32 @@ export async function serve(flags: Flags): Promise<void> {
   letGo();
 }
 
+let stopListening: () => void = () => {};
 let dump: () => object = () => ({});
 
 /**
  * Listens at `path`. A socket that nobody answers is a dead shim's, and removed.
  * @returns false when a living shim answers there
- * @throws TtrpcError
+ * @throws Error when it cannot listen
  */
 function listenOrJoin(server: Server, path: string): boolean {
   for (let attempt = 0; ; attempt++) {
     const mask = process.umask(0o177);
     try {
-      server.listen({ unix: path });
+      stopListening = listen(server, path);
       return true;
     } catch (error) {
-      if (!(error instanceof TtrpcError) || error.errno !== "EADDRINUSE" || attempt > 0) throw error;
+      if (!isInUse(error) || attempt > 0) throw error;
     } finally {
       process.umask(mask);
     }
     if (answers(path)) return false;
     removeFile(path);
   }
+}
+
+function isInUse(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "EADDRINUSE";
 }
 
 /** Puts this process where it belongs: its cgroup, its OOM score, its scheduling group (ST-9). */
@@ -131,8 +136,9 @@ function run(server: Server, path: string, flags: Flags, publisher: Publisher): 
   const end = async (graceMs: number) => {
     if (ending) return;
     ending = true;
-    // The socket goes first: whoever starts a container of this group now must not find a shim that is leaving.
-    removeFile(path);
+    // The socket goes first, by the one who made it: whoever starts a container of this group now must not find a shim
+    // that is leaving, and a successor's socket at the same path must not be taken away.
+    stopListening();
     await Promise.all([publisher.flush(), server.shutdown({ graceMs })]);
     if (publisher.length > 0) log.error(`${publisher.length} events could not be sent before the end`);
     log.debug("shim ends");

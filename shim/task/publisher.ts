@@ -10,8 +10,9 @@ import { deadlines } from "../../proto/deadlines.ts";
 import { messageOf } from "../../proto/errdefs.ts";
 import { containerd, google } from "../../proto/gen/shim.js";
 import { type Topic, topics } from "../../proto/topics.ts";
-import { Client } from "../../proto/ttrpc/client.ts";
+import type { Client } from "../../proto/ttrpc/client.ts";
 import { Code, TtrpcError } from "../../proto/ttrpc/status.ts";
+import { connect } from "../linux/connection.ts";
 import { log } from "../log.ts";
 import { timestamp } from "./timestamp.ts";
 
@@ -121,7 +122,7 @@ export class Publisher {
   /** Sends one event. @returns true when it is done with: acknowledged, or refused for good */
   async #forward(event: Queued): Promise<boolean> {
     try {
-      this.#client ??= await Client.connect({ unix: this.#address }, { timeoutMs: deadlines.forward });
+      this.#client ??= await connect(this.#address, deadlines.forward);
       await this.#client.call(service, "Forward", ForwardRequest, google.protobuf.Empty, event.request, {
         timeoutMs: deadlines.forward,
         metadata: { "containerd-namespace-ttrpc": this.#namespace },
