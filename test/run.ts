@@ -3,6 +3,8 @@
  *
  * Usage: bun test/run.ts [unit|integration|fuzz|all] [PART-OF-A-PATH...]
  *
+ *        bun test/run.ts clean    ends and removes what earlier runs that were killed have left behind
+ *
  * Without an argument: everything but the fuzz tests, which take long. The last line is `N passed, N failed, N skipped`
  * and the exit status is 1 when anything failed. BERTH_TEST_RUNTIME and PATH choose the runtime and the containerd.
  */
@@ -12,7 +14,7 @@ import { join } from "node:path";
 import { run } from "./lib/command.ts";
 import { root } from "./lib/paths.ts";
 import { allProcesses } from "./lib/process.ts";
-import { findByToken, machineState, orphansSince, removeDeadRuns } from "./lib/runner/machine.ts";
+import { findByToken, findDeadRuns, machineState, orphansSince, removeDeadRuns } from "./lib/runner/machine.ts";
 import { Runner } from "./lib/runner/runner.ts";
 import { summary } from "./lib/runner/tally.ts";
 import { closeScope, openRun } from "./lib/scope.ts";
@@ -25,7 +27,10 @@ const filters = mode === undefined && first !== undefined ? [first, ...rest] : r
 const wants = (part: "unit" | "integration" | "fuzz"): boolean =>
   mode === part || mode === "all" || (mode === undefined && part !== "fuzz");
 
-const leftovers = removeDeadRuns();
+if (first === "clean") {
+  for (const item of removeDeadRuns()) console.log(`removed: ${item}`);
+  process.exit(0);
+}
 const scope = openRun();
 const runner = new Runner(scope);
 const begun = performance.now();
@@ -56,7 +61,9 @@ async function printVersions(): Promise<void> {
 await printVersions();
 const before = machineState();
 runner.heading("before");
-runner.result("nothing is left of earlier runs (what was is removed now)", leftovers);
+const leftovers = findDeadRuns();
+runner.result("nothing is left of earlier runs", leftovers);
+if (leftovers.length > 0) console.log("     bun test/run.ts clean removes it");
 
 runner.heading("build");
 let built = await runner.check("protobuf code", [bun, "proto/generate.ts"]);

@@ -4,7 +4,7 @@
  * what is ours can be found, and two runs on one machine never take each other's things for a leak.
  */
 
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { readProcess } from "./process.ts";
 import { sweep } from "./sweep.ts";
@@ -29,14 +29,16 @@ export const scopeVariable = "BERTH_TEST_RUN";
  * Makes the scope of a whole run and puts it into this process's environment. The caller calls {@link closeScope}.
  */
 export function openRun(): Scope {
-  const token = `${tokenPrefix}${process.pid}-${Math.random().toString(36).slice(2, 6)}`;
+  // Pid and start time name a process for good, and /proc tells from everywhere whether it still runs.
+  const born = readProcess(process.pid)?.startTime ?? 0;
+  const token = `${tokenPrefix}${process.pid}-${born.toString(36)}${runs++ > 0 ? `_${runs}` : ""}`;
   const scope = { token, dir: join(base, token) };
   mkdirSync(scope.dir, { mode: 0o755 });
-  writeFileSync(join(scope.dir, "owner"), `${process.pid} ${readProcess(process.pid)?.startTime}\n`);
   process.env[scopeVariable] = scope.dir;
   return scope;
 }
 
+let runs = 0;
 let own: Scope | undefined;
 let guard: Bun.Subprocess<"pipe", "inherit", "inherit"> | undefined;
 

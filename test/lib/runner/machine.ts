@@ -4,12 +4,15 @@ import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { cgroupRoots, findCgroups } from "../cgroup.ts";
 import { allProcesses, readProcess, traces } from "../process.ts";
-import { tokenPrefix } from "../scope.ts";
+import { scopeVariable, tokenPrefix } from "../scope.ts";
 import { findMounts, findProcesses, findSharedFiles, sweep } from "../sweep.ts";
 
-const tokenPattern = new RegExp(`${tokenPrefix}(\\d+)-[a-z0-9]+`, "g");
+const tokenPattern = new RegExp(`${tokenPrefix}(\\d+)-([a-z0-9]+)`, "g");
 
-/** Tokens of runs whose process is gone, found by what they left: processes, mounts, cgroups and files. */
+/**
+ * Tokens of runs whose process is gone, found by what they left: processes, mounts, cgroups and files. A run is over
+ * only when its pid is free or somebody else's by now; our own surroundings (a run that started us) are never among them.
+ */
 export function deadTokens(): string[] {
   const texts = [
     ...list("/tmp"),
@@ -18,21 +21,18 @@ export function deadTokens(): string[] {
     readFileSync("/proc/self/mountinfo", "utf8"),
     ...findProcesses([tokenPrefix]).map((p) => `${p.argv.join(" ")} ${environment(p.pid)}`),
   ];
-  const tokens = new Map<string, number>();
+  const dead = new Set<string>();
   for (const text of texts) {
-    for (const match of text.matchAll(tokenPattern)) tokens.set(match[0], Number(match[1]));
+    for (const [token, pid, born = ""] of text.matchAll(tokenPattern)) {
+      if (!isRunning(Number(pid), born) && !process.env[scopeVariable]?.includes(token)) dead.add(token);
+    }
   }
-  return [...tokens].filter(([token, pid]) => !isOwnerAlive(token, pid)).map(([token]) => token);
+  return [...dead];
 }
 
-function isOwnerAlive(token: string, pid: number): boolean {
-  const owner = readProcess(pid);
-  if (!owner) return false;
-  try {
-    return readFileSync(`/tmp/${token}/owner`, "utf8") === `${pid} ${owner.startTime}\n`;
-  } catch {
-    return false;
-  }
+/** True while the process that made a token runs. */
+export function isRunning(pid: number, born: string): boolean {
+  return readProcess(pid)?.startTime.toString(36) === born;
 }
 
 function environment(pid: number): string {
@@ -61,7 +61,17 @@ export function findByToken(token: string): string[] {
   ];
 }
 
-/** Removes what runs that are over have left behind, and says what it was. */
+/** What runs that are over have left behind. It is only told: `bun test/run.ts clean` removes it. */
+export function findDeadRuns(): string[] {
+  return deadTokens().flatMap((token) => [
+    ...findByToken(token),
+    ...list("/tmp")
+      .filter((name) => name.includes(token))
+      .map((name) => `files /tmp/${name}`),
+  ]);
+}
+
+/** Removes what {@link findDeadRuns} finds, and ends its processes. Only for somebody who asked for it. */
 export function removeDeadRuns(): string[] {
   return deadTokens().flatMap((token) => {
     const found = sweep([token]);

@@ -7,6 +7,7 @@ import { tar } from "../../lib/image.ts";
 import { expectNoLeak, inventory } from "../../lib/leak.ts";
 import { shimName } from "../../lib/paths.ts";
 import { descendantsOf, isAlive, readMemory, readProcess } from "../../lib/process.ts";
+import { findDeadRuns, isRunning } from "../../lib/runner/machine.ts";
 import { readJunit, summary } from "../../lib/runner/tally.ts";
 import { openRun } from "../../lib/scope.ts";
 import { sweep } from "../../lib/sweep.ts";
@@ -147,6 +148,30 @@ describe("the leak check", () => {
       rmSync(scope.dir, { recursive: true });
       if (outer === undefined) delete process.env["BERTH_TEST_RUN"];
       else process.env["BERTH_TEST_RUN"] = outer;
+    }
+  });
+});
+
+describe("runs that are over", () => {
+  test("a live run is not one, wherever its directory is; a dead one is found and not touched", async () => {
+    const born = readProcess(process.pid)?.startTime.toString(36) ?? "";
+    expect(isRunning(process.pid, born)).toBe(true);
+    expect(isRunning(process.pid, "0")).toBe(false);
+    const parent = readProcess(process.ppid)?.startTime.toString(36);
+    const live = `/tmp/berth-test-${process.ppid}-${parent}`;
+    const dead = "/tmp/berth-test-4194304-zzz";
+    const marked = (dir: string): Bun.Subprocess =>
+      Bun.spawn(["sleep", "78"], { env: { PATH: "/bin:/usr/bin", BERTH_TEST_RUN: dir } });
+    const children = [marked(live), marked(dead)];
+    try {
+      await waitFor("the dead run to be seen", () =>
+        findDeadRuns().some((line) => line === `process ${children[1]?.pid}: sleep 78`),
+      );
+      expect(findDeadRuns().join("\n")).not.toContain(`process ${children[0]?.pid}:`);
+      expect(children.map((child) => isAlive(child.pid))).toEqual([true, true]);
+    } finally {
+      for (const child of children) child.kill("SIGKILL");
+      await Promise.all(children.map((child) => child.exited));
     }
   });
 });
