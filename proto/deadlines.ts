@@ -14,6 +14,11 @@ export const deadlines = {
   stdio: 30_000,
   /** Output still in pipes when Delete is called (IO-5). */
   drain: 10_000,
+  /** An exit is held for unread output: this long without any being read, and this long in all (R17). */
+  exitStall: 100,
+  exitSettle: 2_000,
+  /** Delete waits for unread output this long without any being read; in all as long as for a drain. */
+  readerStall: 1_000,
   /** A logger's end after it was asked to stop (IO-3). */
   loggerStop: 12_000,
   /** runc commands that run hooks or user code: create, start, exec, restore, checkpoint. */

@@ -207,7 +207,8 @@ export class Container {
   #adopt(process: Process, pid: number, capture: Capture): void {
     process.pid = pid;
     process.watched = this.#host.reaper.adopt(pid, capture);
-    void process.watched.exited.then((exit) => {
+    void process.watched.exited.then(async (exit) => {
+      await process.stdio?.settle();
       this.#tell(this.#order.exited(process.key, exit));
     });
   }

@@ -290,6 +290,15 @@ export function isInheritable(fd: number): boolean {
   return libc.fcntl(fd, F_GETFD, 0) === 0;
 }
 
+const SYS_ioctl = process.arch === "arm64" ? 29 : 16;
+const FIONREAD = 0x541b;
+
+/** Bytes that wait to be read in a pipe, FIFO, terminal or socket; 0 when that cannot be told. */
+export function unreadBytes(fd: number): number {
+  const count = new Int32Array(1);
+  return Number(libc.syscall(SYS_ioctl, fd, FIONREAD, address(count), 0, 0, 0)) < 0 ? 0 : (count[0] ?? 0);
+}
+
 /** Asks for a pipe buffer of this many bytes; the kernel may refuse (limits of a user), which costs speed only. */
 export function setPipeSize(fd: number, bytes: number): void {
   libc.fcntl(fd, F_SETPIPE_SZ, bytes);

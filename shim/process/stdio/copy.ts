@@ -6,7 +6,7 @@
 import { deadlines } from "../../../proto/deadlines.ts";
 import { invalidArgument, messageOf } from "../../../proto/errdefs.ts";
 import { ErrnoError, isErrno } from "../../linux/errno.ts";
-import { close, fileType, makeDirectories, O, open, readInto, writeSome } from "../../linux/file.ts";
+import { close, fileType, makeDirectories, O, open, readInto, unreadBytes, writeSome } from "../../linux/file.ts";
 import { type ByteReader, byteReader } from "../../linux/stream.ts";
 import { log } from "../../log.ts";
 
@@ -164,6 +164,9 @@ export class Copy {
   readonly #fd: number;
   readonly #reader: ByteReader;
   readonly #sink: Sink;
+  /** Bytes that are out of the source and not yet in the sink. */
+  #held = 0;
+  #ended = false;
 
   /** @param fd non-blocking; closed at the end, as is the sink */
   constructor(fd: number, sink: Sink) {
@@ -178,16 +181,24 @@ export class Copy {
       for (;;) {
         const { value, done } = await this.#reader.read();
         if (done || value === undefined) break;
+        this.#held = value.length;
         const written = this.#sink.write(value);
         if (written instanceof Promise) await written;
+        this.#held = 0;
       }
     } catch (error) {
       // EIO is how a terminal ends when its last user has closed it.
       if (!isEnd(error)) log.debug(`copy of output: ${messageOf(error)}`);
     } finally {
+      this.#ended = true;
       this.#sink.close();
       close(this.#fd);
     }
+  }
+
+  /** Bytes that the process has written and the sink has not got. */
+  get unread(): number {
+    return this.#ended ? 0 : unreadBytes(this.#fd) + this.#held;
   }
 
   /** Stops copying; what is still in the pipe is lost. */

@@ -10,7 +10,7 @@
 
 import { deadlineExceeded, messageOf, unknown } from "../../../proto/errdefs.ts";
 import { isErrno } from "../../linux/errno.ts";
-import { close, duplicate, O, open, setNonBlocking, setPipeSize } from "../../linux/file.ts";
+import { close, duplicate, O, open, setNonBlocking, setPipeSize, unreadBytes } from "../../linux/file.ts";
 import { IN, type Watch, watchFile } from "../../linux/inotify.ts";
 import { countReaders, hasWriters } from "../../linux/readers.ts";
 import { type ByteReader, byteReader } from "../../linux/stream.ts";
@@ -93,6 +93,11 @@ export class OutputFifo {
   releaseWriter(): void {
     close(this.#writer);
     this.#writer = -1;
+  }
+
+  /** Bytes that the process has written and nobody has read. */
+  get unread(): number {
+    return this.#closed ? 0 : unreadBytes(this.#reader);
   }
 
   /** Lets go of the FIFO. */

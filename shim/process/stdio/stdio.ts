@@ -6,6 +6,7 @@
  * FIFO whose writers have gone; a pipe's end is an end.
  */
 
+import { deadlines } from "../../../proto/deadlines.ts";
 import { failedPrecondition } from "../../../proto/errdefs.ts";
 import { ConsoleSocket, resize } from "../../linux/console.ts";
 import { changeOwner, close, duplicate, O, open, pipe, setNonBlocking } from "../../linux/file.ts";
@@ -106,6 +107,35 @@ export class Stdio {
   /** Waits until all output has been passed on, within the limit of IO-5. */
   async drain(): Promise<void> {
     await Promise.all([drain(this.#copies), this.#logger?.drain()]);
+    await this.settle(deadlines.readerStall, deadlines.drain);
+  }
+
+  /**
+   * Waits until clients have read what the process has written, as long as they go on reading. A client may close its
+   * end as soon as it hears of the exit (ctr does), and what then is still in the pipe would be lost (R17, IO-5).
+   * It does not wait for the end of the streams, which a child of the process may hold open (R16).
+   * @param stall milliseconds without progress after which nobody is taken to read
+   * @param limit milliseconds in all
+   */
+  async settle(stall: number = deadlines.exitStall, limit: number = deadlines.exitSettle): Promise<void> {
+    let unread = this.#unread();
+    const end = performance.now() + limit;
+    let stalled = performance.now() + stall;
+    for (let pause = 1; unread > 0; pause = Math.min(pause * 2, 10)) {
+      const now = performance.now();
+      if (now > stalled || now > end) return;
+      await Bun.sleep(pause);
+      const left = this.#unread();
+      if (left < unread) stalled = now + stall;
+      unread = left;
+    }
+  }
+
+  #unread(): number {
+    let sum = 0;
+    for (const copy of this.#copies) sum += copy.unread;
+    for (const output of this.#outputs) sum += output.unread;
+    return this.#closed ? 0 : sum;
   }
 
   /** Closes everything; to be called once the process has exited or never was. */
