@@ -20,6 +20,7 @@ message ExecRequest { string container_id = 1; string stdin = 2; string stdout =
 message IdRequest { string container_id = 1; string exec_id = 2; }
 message KillRequest { string container_id = 1; string exec_id = 2; uint32 signal = 3; bool all = 4; }
 message CloseIORequest { string container_id = 1; string exec_id = 2; bool stdin = 3; }
+message ResizePtyRequest { string container_id = 1; string exec_id = 2; uint32 width = 3; uint32 height = 4; }
 message UpdateRequest { string container_id = 1; Any resources = 2; }
 message PidResponse { string container_id = 1; uint32 pid = 2; }
 message StartResponse { uint32 pid = 1; }
@@ -97,7 +98,8 @@ export class Tasks {
     runtime: string,
     flags: readonly string[] = [],
   ): Promise<void> {
-    const argv = ["containers", "create", "--runtime", runtime, ...flags, "--"];
+    // ctr takes a "--" after a flag without a value for something else.
+    const argv = ["containers", "create", ...flags, "--runtime", runtime, "--"];
     argv.push(...(image === "" ? [id] : [image, id, ...command]));
     await this.#daemon.ctr(argv, { check: true });
   }

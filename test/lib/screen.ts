@@ -1,0 +1,69 @@
+/** A person at a terminal: ctr on a pseudo terminal of ours, with keys to press and a screen to read. */
+
+import type { Daemon } from "./daemon.ts";
+import { waitFor } from "./wait.ts";
+
+/** One ctr on a terminal. */
+export class Screen {
+  /** Everything that came since the last {@link clear}. */
+  text = "";
+  /** The client's exit code. */
+  readonly exited: Promise<number>;
+  readonly #child: Bun.Subprocess;
+
+  /** @param argv arguments of ctr */
+  constructor(daemon: Daemon, argv: readonly string[], size: { rows: number; cols: number } = { rows: 24, cols: 80 }) {
+    const decoder = new TextDecoder();
+    const child = Bun.spawn(daemon.ctrCommand(argv), {
+      env: daemon.ctrEnv(),
+      terminal: {
+        ...size,
+        data: (_, bytes) => {
+          this.text += decoder.decode(bytes, { stream: true });
+        },
+      },
+    });
+    this.#child = child;
+    this.exited = child.exited.then((code) => {
+      child.terminal?.close();
+      return code;
+    });
+  }
+
+  /** Presses keys, and waits for what is expected to appear. @throws WaitTimeout */
+  async type(keys: string, expected?: RegExp): Promise<void> {
+    this.#child.terminal?.write(keys);
+    if (expected === undefined) return;
+    await waitFor(`${expected} on the screen`, () => expected.test(this.text)).catch((error: Error) => {
+      error.message += `; it shows ${JSON.stringify(this.text.slice(-500))}`;
+      throw error;
+    });
+  }
+
+  /** Presses the same keys again and again on a clear screen until what is expected appears. @throws WaitTimeout */
+  async repeat(keys: string, expected: RegExp): Promise<void> {
+    await waitFor(`${expected} on the screen`, async () => {
+      this.clear();
+      await this.type(keys);
+      await Bun.sleep(100);
+      return expected.test(this.text);
+    }).catch((error: Error) => {
+      error.message += `; it shows ${JSON.stringify(this.text.slice(-500))}`;
+      throw error;
+    });
+  }
+
+  resize(rows: number, cols: number): void {
+    this.#child.terminal?.resize(cols, rows);
+  }
+
+  clear(): void {
+    this.text = "";
+  }
+
+  /** Ends the client as a crash would. */
+  async kill(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.exited;
+  }
+}
