@@ -458,26 +458,45 @@ suite.test(
     await daemon.runDetached(c, ["sleep", "1000"]);
     const shim = findShim(daemon.namespace, c)?.pid ?? 0;
     const before = openFiles(shim);
-    const [held, stuck] = [await Fifos.make(), await Fifos.make()];
+    const [held, stuck, screen, full] = [
+      await Fifos.make(),
+      await Fifos.make(),
+      await Fifos.make(),
+      await Fifos.make(),
+    ];
     const heldReader = held.read();
     const stuckReader = stuck.read();
+    const screenReader = screen.read();
     await tasks.exec(c, "held", shell("sleep 500 & echo started"), held.out);
     await tasks.exec(c, "stuck", shell("exec cat /dev/zero"), stuck.out);
+    await tasks.exec(c, "screen", shell("exec cat /dev/zero"), { ...screen.inOut, terminal: true });
+    await tasks.exec(c, "full", shell("sleep 500 <&0 & exit 0"), { stdin: full.stdin });
     let begun = performance.now();
     await tasks.start(c, "held");
     expect(await tasks.wait(c, "held")).toBe(0);
     await events.wait(c, "exit");
     expect(performance.now() - begun).toBeLessThan(2000);
-    // The other's reader does not read: what is in the pipes is cut off at the limit too.
-    await tasks.start(c, "stuck");
-    stuckReader.signal("SIGSTOP");
-    await Bun.sleep(100);
-    await tasks.kill(c, 9, { execId: "stuck" });
-    expect(await tasks.wait(c, "stuck")).toBe(137);
+    // The others' readers do not read: what is in the pipes is cut off at the limit too.
+    for (const [execId, reader] of [["stuck", stuckReader] as const, ["screen", screenReader] as const]) {
+      await tasks.start(c, execId);
+      reader.signal("SIGSTOP");
+      await Bun.sleep(200);
+      await tasks.kill(c, 9, { execId });
+      expect(await tasks.wait(c, execId)).toBe(137);
+    }
+    // A child holds the input, does not read it, and there is more than fits.
+    await tasks.start(c, "full");
+    const feeder = Bun.spawn(["sh", "-c", 'head -c 300000 /dev/zero > "$0"', full.stdin]);
+    await Bun.sleep(200);
+    expect(await tasks.wait(c, "full")).toBe(0);
     begun = performance.now();
-    await Promise.all([tasks.deleteExec(c, "held"), tasks.deleteExec(c, "stuck")]);
+    await Promise.all(["held", "stuck", "screen", "full"].map((execId) => tasks.deleteExec(c, execId)));
     expect(performance.now() - begun).toBeLessThan(12_000);
     expect(await heldReader.end()).toBe("started\n");
+    feeder.kill("SIGKILL");
+    await feeder.exited;
+    for (const reader of [stuckReader, screenReader]) reader.signal("SIGCONT");
+    for (const reader of [stuckReader, screenReader]) expect((await reader.end()).length).toBeGreaterThan(0);
     await expectClosed(shim, before);
     // The shim is well, and the ids are free.
     await tasks.exec(c, "held", shell("exit 9"));
@@ -485,8 +504,7 @@ suite.test(
     expect(await tasks.wait(c, "held")).toBe(9);
     await tasks.deleteExec(c, "held");
     await tasks.killAndFinish(c);
-    await held.remove();
-    await stuck.remove();
+    for (const fifos of [held, stuck, screen, full]) await fifos.remove();
   },
   { timeout: 60_000 },
 );
