@@ -159,9 +159,11 @@ export class Bundle {
     return pid;
   }
 
-  /** Removes a file of the shim's own; missing is fine. */
-  remove(file: string): void {
+  /** Removes a pid file, and what a runc that was killed while it wrote one has left. @throws ErrnoError */
+  removePidFile(file: string): void {
+    const slash = file.lastIndexOf("/") + 1;
     removeFile(file);
+    removeFile(`${file.slice(0, slash)}.${file.slice(slash)}`);
   }
 }
 

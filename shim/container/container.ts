@@ -16,7 +16,7 @@ import {
   removeCgroup,
   watchOom,
 } from "../linux/cgroup/index.ts";
-import { fileType, makeDirectory, removeFile } from "../linux/file.ts";
+import { fileType, makeDirectory } from "../linux/file.ts";
 import { type Mount, MountError, mountAll, unmountRecursive as unmountNow } from "../linux/mount.ts";
 import type { Capture, Exit, Reaper } from "../linux/reaper.ts";
 import { unmountRecursive } from "../linux/unmount.ts";
@@ -182,7 +182,7 @@ export class Container {
     this.#oom?.close();
     try {
       if (this.request.rootfs.length > 0) unmountNow(this.bundle.rootfs);
-      removeFile(this.bundle.initPidFile);
+      this.bundle.removePidFile(this.bundle.initPidFile);
     } catch (error) {
       log.error(`clean up failed create: ${messageOf(error)}`, { container: this.id });
     }
@@ -349,7 +349,7 @@ export class Container {
     } finally {
       this.#host.reaper.release(capture);
       process.spec = undefined;
-      removeFile(pidFile);
+      bundle.removePidFile(pidFile);
     }
   }
 
