@@ -29,6 +29,7 @@ const SYS_pidfd_send_signal = 424;
 const SYS_pidfd_open = 434;
 const PR_SET_CHILD_SUBREAPER = 36;
 const WNOHANG = 1;
+const ECHILD = 10;
 
 /** A process that the shim waits for. */
 export class Watched {
@@ -117,13 +118,16 @@ export class Reaper {
   /**
    * Takes over a process that a child left to the subreaper, such as a container's init, by the pid that runc wrote.
    * It may have exited already: then its exit is in the capture that was begun before.
+   * @throws ErrnoError ECHILD for a process that is not ours, and whose end we would never hear of
    */
   adopt(pid: number, capture: Capture): Watched {
-    const watched = new Watched(pid);
     // The living process is asked first: a captured exit may be that of an earlier process with the same pid.
-    const early = this.#isChild(pid) ? undefined : capture.exits.get(pid);
-    if (early !== undefined) watched.settle(early);
-    else this.#watched.set(pid, watched);
+    const isChild = this.#isChild(pid);
+    const early = capture.exits.get(pid);
+    if (!isChild && early === undefined) throw new ErrnoError(ECHILD, "adopt", pid);
+    const watched = new Watched(pid);
+    if (isChild) this.#watched.set(pid, watched);
+    else if (early !== undefined) watched.settle(early);
     return watched;
   }
 
