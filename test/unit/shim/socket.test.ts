@@ -91,7 +91,7 @@ describe("SK-2 somebody listens", () => {
     const path = join(dir, "full");
     const python = Bun.spawn(
       [
-        "python3",
+        "/usr/bin/python3",
         "-c",
         `import socket,sys
 s=socket.socket(socket.AF_UNIX); s.bind(${JSON.stringify(path)}); s.listen(0)
@@ -118,7 +118,11 @@ print("full", flush=True); sys.stdin.read()`,
 
   test("not when it is a dead one, a file, or a path too long for a socket", async () => {
     const dead = join(dir, "dead");
-    const made = Bun.spawnSync(["python3", "-c", `import socket; socket.socket(socket.AF_UNIX).bind("${dead}")`]);
+    const made = Bun.spawnSync([
+      "/usr/bin/python3",
+      "-c",
+      `import socket; socket.socket(socket.AF_UNIX).bind("${dead}")`,
+    ]);
     expect(made.exitCode).toBe(0);
     expect(hasListener(dead)).toBe(false);
     writeFileSync(join(dir, "file"), "");
