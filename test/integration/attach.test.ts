@@ -48,14 +48,10 @@ class Attached {
   }
 }
 
-/** Starts a container that prints until it finds /stop, and whose client is gone. */
+/** Starts a container that prints until it gets SIGTERM, and whose client is gone. */
 async function startTicking({ daemon }: TestContext, id: string): Promise<void> {
-  const script = "until test -e /stop; do echo tick; usleep 20000; done; echo last word; exit 6";
+  const script = "trap 'echo last word; exit 6' TERM; while :; do echo tick; usleep 20000; done";
   await daemon.runDetached(id, ["sh", "-c", script], []);
-}
-
-async function stop({ daemon }: TestContext, id: string): Promise<void> {
-  await daemon.exec(id, ["touch", "/stop"], [], { check: true });
 }
 
 suite.test("IO-2 attach hears a container whose first client is gone, to its last word", async (context) => {
@@ -72,7 +68,7 @@ suite.test("IO-2 attach hears a container whose first client is gone, to its las
   expect(isAlive(pid)).toBe(true);
   const second = new Attached(daemon, c);
   await second.sees("tick\n");
-  await stop(context, c);
+  await tasks.kill(c, 15);
   expect(await second.end()).toBe(6);
   expect(second.output).toEndWith("tick\nlast word\n");
   await tasks.removeContainer(c);
@@ -93,7 +89,7 @@ suite.test(
     expect(await tasks.get(c)).toMatchObject({ pid, status: "RUNNING" });
     const client = new Attached(daemon, c);
     await client.sees("tick\n");
-    await stop(context, c);
+    await tasks.kill(c, 15);
     expect(await client.end()).toBe(6);
     expect(client.output).toEndWith("tick\nlast word\n");
     await tasks.removeContainer(c);
