@@ -35,8 +35,8 @@ describe("-info", () => {
     const answer = await info(rig);
     expect(answer.name).toBe("io.containerd.berth.v2");
     expect(answer.version?.version).toMatch(/^\d+\.\d+\.\d+/);
-    expect(answer.features?.type_url).toBe(runcFeatures === undefined ? undefined : featuresType);
-    expect(answer.features && text(answer.features.value)).toBe(runcFeatures);
+    expect(answer.features?.type_url ?? undefined).toBe(runcFeatures && featuresType);
+    expect(answer.features ? text(answer.features.value) : undefined).toBe(runcFeatures);
   });
 
   test("IN-1 runtime options choose the runc that is asked, in every form that they come in", async (rig) => {

@@ -478,7 +478,7 @@ describe("Exec", () => {
     await expectStatus(
       t.start(id, "bad"),
       Code.Unknown,
-      /^OCI runtime exec failed: .*(no such file or directory|executable file not found)/,
+      /^OCI runtime exec failed: .*(no such file or directory|executable file not found)/i,
     );
     expect((await waiting).exitStatus).toBe(255);
     expect((await t.state(id, "bad")).status).toBe("STOPPED");
@@ -781,7 +781,7 @@ describe("Create with bad input", () => {
 
   test("T-CRE-4 T-CRE-7 runc refuses: its words behind the prefix, no events, nothing left, and a retry is possible", async (rig) => {
     const cases: [string[], RegExp][] = [
-      [["/no/such/program"], /^OCI runtime create failed: .*(no such file or directory|executable file not found)/],
+      [["/no/such/program"], /^OCI runtime create failed: .*(no such file or directory|executable file not found)/i],
       [["/etc"], /^OCI runtime create failed: .*permission denied/],
       [[], /^OCI runtime create failed: .*(args|process)/],
     ];
