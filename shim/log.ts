@@ -19,6 +19,8 @@ class Log {
   #least: Level = "info";
   #dropped = 0;
   #context = "";
+  /** The last line did not fit as a whole, and its end is missing. */
+  #torn = false;
 
   /** Lines below this level are not written. */
   set level(level: Level) {
@@ -73,8 +75,12 @@ class Log {
   }
 
   #put(text: string): boolean {
+    const bytes = encoder.encode(this.#torn ? `\n${text}` : text);
     try {
-      return writeSome(this.#fd, encoder.encode(text)) > 0;
+      // More than PIPE_BUF bytes may be taken in part.
+      const count = writeSome(this.#fd, bytes);
+      if (count > 0) this.#torn = count < bytes.length;
+      return count === bytes.length;
     } catch {
       // A full disk or a broken pipe must not touch the container (PR-6).
       return false;

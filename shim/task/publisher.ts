@@ -44,6 +44,7 @@ export class Publisher {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #dropped = 0;
   #emptied: PromiseWithResolvers<void> | undefined;
+  #closed = false;
 
   /** @param address path of containerd's ttrpc socket; empty when nobody listens to events */
   constructor(address: string, namespace: string) {
@@ -58,7 +59,7 @@ export class Publisher {
 
   /** Queues an event. @param value the encoded message that belongs to the topic */
   publish(topic: Topic, value: Uint8Array): void {
-    if (this.#address === "") return;
+    if (this.#address === "" || this.#closed) return;
     if (this.#queue.length >= CAPACITY) {
       // The first may be on its way, and must not be taken from under the sender.
       const [lost] = this.#queue.splice(this.#sending ? 1 : 0, 1);
@@ -77,7 +78,7 @@ export class Publisher {
 
   /** Tries again now: containerd has just been heard of. */
   wake(): void {
-    if (this.#queue.length === 0 || this.#sending) return;
+    if (this.#queue.length === 0 || this.#sending || this.#closed) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#pause = FIRST_PAUSE;
@@ -93,8 +94,10 @@ export class Publisher {
     return this.#queue.length === 0;
   }
 
-  /** Drops the connection. */
+  /** Drops the connection and what is queued. */
   close(): void {
+    this.#closed = true;
+    this.#queue.length = 0;
     clearTimeout(this.#timer);
     this.#client?.close();
     this.#client = undefined;
@@ -105,7 +108,9 @@ export class Publisher {
     this.#sending = true;
     try {
       for (let first = this.#queue[0]; first !== undefined; first = this.#queue[0]) {
-        if (!(await this.#forward(first))) {
+        const done = await this.#forward(first);
+        if (this.#closed) return;
+        if (!done) {
           this.#retryLater();
           return;
         }
@@ -122,7 +127,8 @@ export class Publisher {
   /** Sends one event. @returns true when it is done with: acknowledged, or refused for good */
   async #forward(event: Queued): Promise<boolean> {
     try {
-      this.#client ??= await connect(this.#address, deadlines.forward);
+      // A containerd that was started anew is reached at the first attempt, not after a failure of the old connection.
+      if (!this.#client?.isOpen) this.#client = await connect(this.#address, deadlines.forward);
       await this.#client.call(service, "Forward", ForwardRequest, google.protobuf.Empty, event.request, {
         timeoutMs: deadlines.forward,
         metadata: { "containerd-namespace-ttrpc": this.#namespace },
@@ -145,10 +151,12 @@ export class Publisher {
   }
 
   #retryLater(): void {
+    // Who flushes has little time, and nothing else to wait for.
+    const pause = this.#emptied === undefined ? this.#pause : FIRST_PAUSE;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       void this.#send();
-    }, this.#pause);
+    }, pause);
     this.#pause = Math.min(this.#pause * 2, deadlines.forwardBackoff);
   }
 }
