@@ -28,8 +28,8 @@ suite.test("IO-7 a terminal follows the size of the client's", async ({ daemon, 
 
 suite.test("IO-7 ctrl-c interrupts what runs in the foreground, ctrl-d ends the shell", async ({ daemon, id }) => {
   const screen = new Screen(daemon, daemon.runArguments(id(), ["sh"], ["--rm", "-t"]));
-  await screen.type("sleep 1000\n", /sleep 1000\r\n/);
-  await Bun.sleep(200);
+  // What it prints shows that it is in the foreground by now.
+  await screen.type("sh -c 'echo up $((6*7)); exec sleep 1000'\n", /up 42/);
   await screen.type("\x03");
   await screen.type("echo status $?\n", /status 130/);
   await screen.type("\x04");

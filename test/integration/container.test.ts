@@ -284,12 +284,14 @@ suite.test("T-CRE-4 T-CRE-7 a missing command: runc's words, no exit event, noth
 suite.test("PR-3 with a shared pid namespace nothing of the container outlives its init", async (context) => {
   const { daemon, tasks } = context;
   const c = context.id();
-  const command = ["sh", "-c", "sleep 3000 & echo $! > /child; sleep 0.2; exit 5"];
+  const script = "trap 'exit 5' USR1; sleep 3000 & echo $! > /child; while :; do usleep 20000; done";
+  const command = ["sh", "-c", script];
   await daemon.runDetached(c, command, ["--null-io", "--with-ns", hostPids]);
   const child = await waitFor("the child", async () => {
     const { stdout } = await daemon.exec(c, ["cat", "/child"]);
     return Number(stdout.trim()) || undefined;
   });
+  await tasks.kill(c, 10);
   expect(await tasks.wait(c)).toBe(5);
   await waitFor("the child to be killed", () => !isAlive(child));
   expect(await tasks.finish(c)).toBe(5);

@@ -782,7 +782,8 @@ describe("Create with bad input", () => {
   test("T-CRE-4 T-CRE-7 runc refuses: its words behind the prefix, no events, nothing left, and a retry is possible", async (rig) => {
     const cases: [string[], RegExp][] = [
       [["/no/such/program"], /^OCI runtime create failed: .*(no such file or directory|executable file not found)/i],
-      [["/etc"], /^OCI runtime create failed: .*permission denied/],
+      // The second wording is crun's.
+      [["/etc"], /^OCI runtime create failed: .*(permission denied|Operation not permitted)/],
       [[], /^OCI runtime create failed: .*(args|process)/],
     ];
     for (const [args, wanted] of cases) {
