@@ -1,0 +1,153 @@
+import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { root } from "../../../lib/paths.ts";
+
+const base = mkdtempSync(join(tmpdir(), "berth-install-"));
+chmodSync(base, 0o755);
+let dir = "";
+let count = 0;
+beforeEach(() => {
+  dir = join(base, `bin${++count}`);
+});
+afterAll(() => rmSync(base, { recursive: true }));
+
+/** Runs `berth install` from the source; what it installs then is the program that runs it. */
+async function install(args: readonly string[], through: readonly string[] = [], path = "/usr/bin:/bin") {
+  const child = Bun.spawn([...through, process.execPath, join(root, "shim/main.ts"), "install", ...args], {
+    cwd: base,
+    env: { PATH: path },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  return { status: await child.exited, stdout, stderr };
+}
+
+const names = ["berth", "containerd-shim-berth-v2"];
+
+describe("install", () => {
+  test("copies the executable and links the roles to it, in a directory that it makes", async () => {
+    const deep = join(dir, "a/b");
+    const { status, stdout, stderr } = await install(["--bin-dir", deep]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toStartWith(`installed\n${names.map((name) => join(deep, name)).join("\n")}\n`);
+    expect(readdirSync(deep).sort()).toEqual(names);
+    expect(lstatSync(join(deep, "berth")).isFile()).toBe(true);
+    expect(statSync(join(deep, "berth")).size).toBe(statSync(process.execPath).size);
+    expect(statSync(join(deep, "berth")).mode & 0o555).toBe(0o555);
+    expect(readlinkSync(join(deep, names[1] ?? ""))).toBe("berth");
+    const shim = Bun.spawnSync([join(deep, names[1] ?? ""), "--version"], { env: {} });
+    expect(shim.stdout.toString().trim()).toBe(Bun.version);
+  });
+
+  test("says when the directory is not in PATH, and only then", async () => {
+    expect((await install(["--bin-dir", dir])).stdout).toContain("is not in PATH");
+    expect((await install(["--bin-dir", dir], [], `/bin:${dir}`)).stdout).not.toContain("PATH");
+  });
+
+  test("a relative directory is one below the working directory", async () => {
+    expect((await install(["--bin-dir", `bin${count}`])).stdout).toContain(join(dir, "berth"));
+    expect(readdirSync(dir).sort()).toEqual(names);
+  });
+
+  test("replaces an executable that is in use; who uses it goes on, and no moment has none", async () => {
+    await install(["--bin-dir", dir]);
+    const target = join(dir, "berth");
+    const before = statSync(target).ino;
+    const user = Bun.spawn([target, "-e", "await Bun.stdin.text(); console.log('still here')"], {
+      stdin: "pipe",
+      stdout: "pipe",
+      env: {},
+    });
+    let watching = true;
+    let missing = 0;
+    const watch = (async () => {
+      for (; watching; await Bun.sleep(0)) {
+        if (!existsSync(target) || statSync(join(dir, names[1] ?? "")).size !== statSync(process.execPath).size)
+          missing++;
+      }
+    })();
+    const { status, stderr } = await install(["--bin-dir", dir]);
+    watching = false;
+    await watch;
+    expect({ status, stderr, missing }).toEqual({ status: 0, stderr: "", missing: 0 });
+    expect(statSync(target).ino).not.toBe(before);
+    expect(readdirSync(dir).sort()).toEqual(names);
+    user.stdin.end();
+    expect(await user.stdout.text()).toBe("still here\n");
+  });
+
+  test("an older link, also one that leads nowhere, is replaced", async () => {
+    mkdirSync(dir);
+    symlinkSync("/nowhere", join(dir, names[1] ?? ""));
+    writeFileSync(join(dir, "berth"), "old");
+    expect((await install(["--bin-dir", dir])).status).toBe(0);
+    expect(readlinkSync(join(dir, names[1] ?? ""))).toBe("berth");
+  });
+});
+
+describe("install that cannot be", () => {
+  /** Runs in a mount namespace where the directory is a file system with these options. */
+  const on = (options: string) => [
+    ...["unshare", "-m", "sh", "-c"],
+    `mount -t tmpfs -o ${options} tmpfs ${dir} && "$@"; status=$?; ls -A ${dir}; exit $status`,
+    "sh",
+  ];
+
+  test("on a read-only file system says what to do", async () => {
+    mkdirSync(dir);
+    const { status, stdout, stderr } = await install(["--bin-dir", dir], on("ro"));
+    expect(stderr).toBe(`berth install: cannot write to ${dir}: run it as root, or choose another --bin-dir\n`);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+  });
+
+  test("by a user who may not says the same", async () => {
+    mkdirSync(dir, { mode: 0o755 });
+    // The program has to be reachable for that user, wherever it lies for us.
+    const may = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"];
+    const through = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", ...may];
+    const { status, stderr } = await install(["--bin-dir", dir], through);
+    expect(stderr).toBe(`berth install: cannot write to ${dir}: run it as root, or choose another --bin-dir\n`);
+    expect(status).toBe(1);
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
+  test("on a full disk leaves nothing", async () => {
+    mkdirSync(dir);
+    const { status, stdout, stderr } = await install(["--bin-dir", dir], on("size=1m"));
+    expect(stderr).toMatch(/^berth install: cannot write to \S+: .*(ENOSPC|no space left)/i);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+  });
+
+  test("over a directory or below a file leaves things as they were", async () => {
+    mkdirSync(join(dir, "berth/x"), { recursive: true });
+    const over = await install(["--bin-dir", dir]);
+    expect(over.status).toBe(1);
+    expect(over.stderr).toContain(`cannot write to ${dir}`);
+    expect(readdirSync(dir)).toEqual(["berth"]);
+    writeFileSync(join(dir, "file"), "");
+    expect((await install(["--bin-dir", join(dir, "file")])).status).toBe(1);
+    expect(readFileSync(join(dir, "file"), "utf8")).toBe("");
+  });
+
+  test.each([[["--bindir", "/x"]], [["extra"]], [["--bin-dir"]]])("%j is a usage error", async (args) => {
+    const { status, stdout, stderr } = await install(args);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+    expect(stderr).toContain("usage: berth install [--bin-dir DIR]");
+  });
+});
