@@ -149,7 +149,7 @@ export class Container {
         stdio.started();
         this.#adopt(init, bundle.readPid(bundle.initPidFile), capture);
       } catch (error) {
-        throw runtimeError(error, what);
+        throw error instanceof Error && error.name === "ContainerdError" ? error : runtimeError(error, what);
       }
     } finally {
       this.#host.reaper.release(capture);

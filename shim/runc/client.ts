@@ -25,8 +25,10 @@ interface Call {
   readonly log?: string;
   /** Milliseconds until runc is killed. */
   readonly limit?: number;
-  /** Runs the command in this directory. */
+  /** Aborted when the request is given up: runc is killed. */
   readonly signal?: AbortSignal;
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** What a runc that succeeded printed. */
@@ -87,6 +89,7 @@ export class Runc {
       consoleSocket: string | undefined;
       noPivot: boolean;
       stdio: readonly number[] | undefined;
+      env: Readonly<Record<string, string>>;
     },
   ): Promise<void> {
     const args = ["restore", "--image-path", options.imagePath, "--work-path", options.workPath];
@@ -96,6 +99,7 @@ export class Runc {
     await this.#run([...args, id], {
       ...(options.stdio === undefined ? {} : { stdio: options.stdio }),
       log: options.log,
+      env: options.env,
       limit: deadlines.runcStart,
     });
   }
@@ -167,8 +171,8 @@ export class Runc {
   }
 
   /** `runc checkpoint` (CP-1). */
-  async checkpoint(id: string, args: readonly string[]): Promise<void> {
-    await this.#run(["checkpoint", ...args, id], { limit: deadlines.runcStart });
+  async checkpoint(id: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<void> {
+    await this.#run(["checkpoint", ...args, id], { limit: deadlines.runcStart, env });
   }
 
   async #run(args: readonly string[], call: Call): Promise<Result> {
@@ -199,7 +203,7 @@ export class Runc {
         child = this.#reaper.spawn({
           path: program,
           argv: [config.binary, ...global, ...args],
-          env: environment(),
+          env: { ...environment(), ...call.env },
           fds: stdio,
         });
       } catch (error) {
