@@ -38,17 +38,23 @@ export async function countReaders(path: string): Promise<number> {
 
 function readersIn(pid: string, identity: string): number {
   let found = 0;
-  try {
-    for (const fd of listDirectory(`/proc/${pid}/fd`)) {
-      const link = `/proc/${pid}/fd/${fd}`;
-      // Sockets, pipes and the like have no path, and need no closer look.
-      if (!readLink(link)?.startsWith("/") || fileIdentity(link) !== identity) continue;
-      if (isForReading(readFile(`/proc/${pid}/fdinfo/${fd}`))) found++;
-    }
-  } catch {
-    // It ended while we looked, or is not ours to look at.
+  for (const fd of attempt(() => listDirectory(`/proc/${pid}/fd`)) ?? []) {
+    const link = `/proc/${pid}/fd/${fd}`;
+    // Sockets, pipes and the like have no path, and need no closer look.
+    if (!readLink(link)?.startsWith("/") || fileIdentity(link) !== identity) continue;
+    const fdinfo = attempt(() => readFile(`/proc/${pid}/fdinfo/${fd}`));
+    if (fdinfo !== undefined && isForReading(fdinfo)) found++;
   }
   return found;
+}
+
+/** Undefined for a process or descriptor that ended while we looked, or is not ours to look at. */
+function attempt<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
 }
 
 /** True when the text of a fdinfo file says that the descriptor can be read (its flags are octal). */

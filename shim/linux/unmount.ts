@@ -10,30 +10,47 @@ import { detach, mountCalls, mountsBelow } from "./mount.ts";
 import type { Reaper } from "./reaper.ts";
 
 const SIGCHLD = 17;
-const STACK_BYTES = 64 << 10;
+const CLONE_VM = 0x100;
+const CLONE_SETTLS = 0x80000;
+/** Of the child's stack, and of its thread area, which libc reaches into in both directions. */
+const AREA_BYTES = 64 << 10;
+
+/** What children at work run on; kept from the collector until they have ended. */
+const inUse = new Set<Uint8Array>();
 
 /**
- * Unmounts everything at and below `directory`. Each unmount runs in a child made by clone(2) that shares nothing with
- * us and does nothing but call umount(3), so no JavaScript runs in it; the reaper tells when it is done.
+ * Unmounts everything at and below `directory`. Each unmount runs in a child made by clone(2) that does nothing but call
+ * umount(3): no JavaScript runs in it, and the reaper tells when it is done. It shares our memory, so that no page
+ * tables are copied (1 to 3 ms), and has a stack and a thread area of its own, so that its errno is not ours.
  * @throws ErrnoError when something stays mounted
  */
 export async function unmountRecursive(directory: string, reaper: Reaper): Promise<void> {
   for (const target of mountsBelow(directory)) {
-    const exit = await umountInChild(target, reaper).exited;
     // Busy, or gone already: taking it out of the tree settles both, and says what is wrong otherwise.
-    if (exit.status !== 0) detach(target);
+    if (!(await umountInChild(target, reaper))) detach(target);
   }
 }
 
-function umountInChild(target: string, reaper: Reaper) {
+async function umountInChild(target: string, reaper: Reaper): Promise<boolean> {
   const calls = mountCalls();
-  const name = cstring("umount");
-  const umount = calls.dlsym(0, name);
+  const umount = calls.dlsym(0, cstring("umount"));
   if (umount === null) throw new ErrnoError(38, "dlsym", "umount");
   const path = cstring(target);
-  const stack = new Uint8Array(STACK_BYTES);
-  const end = address(stack) + STACK_BYTES;
-  // The ABI wants the stack aligned to 16 bytes; an address does not fit the 32 bits of JavaScript's `&`.
-  const top = end - (end % 16);
-  return reaper.watch(() => check(calls.clone(umount, top as Pointer, SIGCHLD, path), "clone", target));
+  const stack = new Uint8Array(AREA_BYTES);
+  const thread = new Uint8Array(2 * AREA_BYTES);
+  const memory = [path, stack, thread];
+  for (const area of memory) inUse.add(area);
+  try {
+    const [top, middle] = [aligned(address(stack) + AREA_BYTES), aligned(address(thread) + AREA_BYTES)];
+    const flags = CLONE_VM | CLONE_SETTLS | SIGCHLD;
+    const child = reaper.watch(() => check(calls.clone(umount, top, flags, path, null, middle, null), "clone", target));
+    return (await child.exited).status === 0;
+  } finally {
+    for (const area of memory) inUse.delete(area);
+  }
+}
+
+/** The ABI wants such addresses in multiples of 64; they do not fit the 32 bits of JavaScript's `&`. */
+function aligned(pointer: number): Pointer {
+  return (pointer - (pointer % 64)) as Pointer;
 }

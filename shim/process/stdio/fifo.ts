@@ -46,7 +46,7 @@ export class OutputFifo {
     this.#writer = writer;
     this.#reader = reader;
     setPipeSize(writer, PIPE_BYTES);
-    this.#listen(IN.CLOSE_NOWRITE);
+    this.#listen(IN.CLOSE_NOWRITE, this.#onReaderGone);
   }
 
   /**
@@ -110,11 +110,11 @@ export class OutputFifo {
     close(this.#reader);
   }
 
-  #listen(mask: number): void {
+  #listen(mask: number, onEvent: () => void): void {
     const before = this.#watch;
     this.#watch = undefined;
     try {
-      this.#watch = watchFile(this.path, mask, () => void this.#rescan());
+      this.#watch = watchFile(this.path, mask, onEvent);
     } catch (error) {
       // Without a watch (no inotify instance left) only the service for vanished readers is lost.
       log.warn(`cannot watch ${this.#label}: ${messageOf(error)}`);
@@ -122,6 +122,19 @@ export class OutputFifo {
     // Only now, so that there is no moment without a watch.
     before?.close();
   }
+
+  /**
+   * Some reader has gone. A process that writes nothing needs nobody in its place, so the search for other readers waits
+   * until it does: fifty containers whose client leaves at once do not each search /proc.
+   */
+  readonly #onReaderGone = (): void => {
+    if (this.#closed) return;
+    if (this.unread === 0) this.#listen(IN.CLOSE_NOWRITE | IN.MODIFY, this.#onDoubt);
+    // Also what was written before the watch for it was there.
+    if (this.unread > 0) void this.#rescan();
+  };
+
+  readonly #onDoubt = (): void => void this.#rescan();
 
   /** Finds out whether somebody still reads, and takes or gives back the reader's place; an event is never missed. */
   async #rescan(): Promise<void> {
@@ -135,13 +148,13 @@ export class OutputFifo {
       const readers = await countReaders(this.path);
       if (this.#closed) break;
       if (readers === 0 && this.#drain === undefined) {
-        this.#listen(IN.CLOSE_NOWRITE | IN.OPEN);
+        this.#listen(IN.CLOSE_NOWRITE | IN.OPEN, this.#onDoubt);
         void this.#startDraining();
         // A reader that came before its opening was watched for.
         this.#stale = true;
-      } else if (readers > 0 && this.#drain !== undefined) {
+      } else if (readers > 0 && (this.#drain !== undefined || !this.#stale)) {
         this.#stopDraining();
-        this.#listen(IN.CLOSE_NOWRITE);
+        this.#listen(IN.CLOSE_NOWRITE, this.#onReaderGone);
       } else {
         await Bun.sleep(pause);
         pause = Math.min(pause * 2, LONGEST_RESCAN_PAUSE);
