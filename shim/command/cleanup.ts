@@ -19,7 +19,7 @@ const RUNC_LIMIT = 4_000;
  * @throws Error when mounts stay: containerd must know, for it is about to remove what lies below them
  */
 export async function cleanUp(bundle: Bundle, flags: Flags): Promise<void> {
-  const shimLives = await isServed(bundle);
+  const shimLives = isServed(bundle);
   if (!shimLives) endOrphans(bundle);
   await runcDelete(bundle, flags.id, flags.namespace);
   const cgroup = cgroupsPathOf(bundle);
@@ -29,24 +29,26 @@ export async function cleanUp(bundle: Bundle, flags: Flags): Promise<void> {
 }
 
 /** Removes the sockets of a dead shim; a living one, perhaps a sibling's in a group, keeps its own (DL-4, DL-8). */
-export async function removeSockets(bundle: Bundle, flags: Flags): Promise<void> {
-  if (!(await isServed(bundle))) removeSocketFiles(bundle, flags);
+export function removeSockets(bundle: Bundle, flags: Flags): void {
+  if (!isServed(bundle)) removeSocketFiles(bundle, flags);
 }
 
 /**
  * True when a shim serves this bundle. A killed shim's socket may accept connections a moment longer, until the last of
  * its threads is gone, so its process is looked at first.
  */
-async function isServed(bundle: Bundle): Promise<boolean> {
+function isServed(bundle: Bundle): boolean {
   const socket = pathOf(bundle.readAddress() ?? "");
   if (socket === undefined) return false;
   const pid = bundle.readShimPid();
-  if (pid !== undefined) {
-    const stat = readFileIfExists(`/proc/${pid}/stat`);
-    const state = stat?.charAt(stat.lastIndexOf(")") + 2);
-    if (state === undefined || state === "Z" || state === "X") return false;
-  }
-  return await answers(socket);
+  return (pid === undefined || isRunning(pid)) && answers(socket);
+}
+
+/** True when a process with this pid exists and has not ended. */
+function isRunning(pid: number): boolean {
+  const stat = readFileIfExists(`/proc/${pid}/stat`);
+  const state = stat?.charAt(stat.lastIndexOf(")") + 2);
+  return state !== undefined && state !== "Z" && state !== "X";
 }
 
 /** What config.json says of the cgroup; undefined when it says nothing, or is gone. */
@@ -82,7 +84,9 @@ function removeDebugSocket(bundle: Bundle, flags: Flags, socket: string): void {
  */
 function endOrphans(bundle: Bundle): void {
   const shim = bundle.readShimPid();
-  if (shim === undefined) return;
+  // No pid is given away again while its session has members: who runs under it now is a stranger, with a session that
+  // is none of ours, and of the shim's nothing is left.
+  if (shim === undefined || isRunning(shim)) return;
   for (const pid of listDirectory("/proc")) {
     if (!/^[0-9]+$/.test(pid)) continue;
     const stat = readFileIfExists(`/proc/${pid}/stat`);

@@ -104,12 +104,12 @@ export function readFile(path: string, limit = 16 << 20): string {
   }
 }
 
-/** Like {@link readFile}, but undefined when the file is not there. */
+/** Like {@link readFile}, but undefined when the file is not there, nor the process of a file in /proc. */
 export function readFileIfExists(path: string, limit?: number): string | undefined {
   try {
     return readFile(path, limit);
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
+    if (isErrno(error, "ENOENT", "ENOTDIR", "ESRCH")) return undefined;
     throw error;
   }
 }

@@ -7,7 +7,7 @@
  * and programs (T-KIL-5).
  */
 
-import { ErrnoError, isErrno } from "./errno.ts";
+import { ErrnoError } from "./errno.ts";
 import { close, readFileIfExists } from "./file.ts";
 import { check, errno, libc } from "./libc.ts";
 import { type SpawnOptions, spawn } from "./spawn.ts";
@@ -155,13 +155,8 @@ export class Reaper {
   }
 
   #isChild(pid: number): boolean {
-    try {
-      const stat = readFileIfExists(`/proc/${pid}/stat`);
-      return stat !== undefined && parentOf(stat) === process.pid;
-    } catch (error) {
-      if (isErrno(error, "ESRCH")) return false;
-      throw error;
-    }
+    const stat = readFileIfExists(`/proc/${pid}/stat`);
+    return stat !== undefined && parentOf(stat) === process.pid;
   }
 }
 
