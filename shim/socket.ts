@@ -33,8 +33,15 @@ export function socketPath(
     (part) => part !== "",
   );
   const hash = new Bun.CryptoHasher("sha256").update(parts.join("/").replace(/\/+/g, "/")).digest("hex");
-  const path = `${directory}/${hash}`;
-  if (path.length > MAX_PATH_BYTES) throw new Error(`socket path ${path} is longer than ${MAX_PATH_BYTES} bytes`);
+  return checkSocketPath(`${directory}/${hash}`);
+}
+
+/** Gives `path` back when a socket can have it. @throws Error when it is relative or too long (SK-1) */
+export function checkSocketPath(path: string): string {
+  if (!path.startsWith("/")) throw new Error(`socket path ${JSON.stringify(path)} must be absolute`);
+  if (new TextEncoder().encode(path).length > MAX_PATH_BYTES) {
+    throw new Error(`socket path ${path} is longer than ${MAX_PATH_BYTES} bytes`);
+  }
   return path;
 }
 

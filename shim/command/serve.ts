@@ -30,7 +30,7 @@ import {
 import { setName } from "../linux/process.ts";
 import { Reaper } from "../linux/reaper.ts";
 import { log } from "../log.ts";
-import { addressOf, answers, defaultSocketDirectory, pathOf, socketPath } from "../socket.ts";
+import { addressOf, answers, checkSocketPath, defaultSocketDirectory, pathOf, socketPath } from "../socket.ts";
 import { Events } from "../task/events.ts";
 import { Publisher } from "../task/publisher.ts";
 import { TaskService } from "../task/service.ts";
@@ -52,7 +52,8 @@ export async function serve(flags: Flags): Promise<void> {
   const group = groupOf(spec, flags.id);
   const grpcAddress = bootstrap.grpcAddress ?? flags.address;
   const sockets = bootstrap.socketDirectory ?? defaultSocketDirectory(process.getuid?.() ?? 0);
-  const path = flags.socket === "" ? socketPath(sockets, grpcAddress, flags.namespace, group) : flags.socket;
+  const path =
+    flags.socket === "" ? socketPath(sockets, grpcAddress, flags.namespace, group) : checkSocketPath(flags.socket);
   makeDirectories(path.slice(0, path.lastIndexOf("/")), 0o700);
 
   log.level = bootstrap.level ?? (flags.debug ? "debug" : "info");

@@ -205,7 +205,7 @@ describe("plain start", () => {
     const answer = await callBinary({ argv, cwd: bundle.path, env: rig.environment() });
     expect(answer.exitCode).toBe(1);
     expect(text(answer.stdout)).toBe("");
-    expect(answer.stderr).toMatch(/^[^\n]*(long|107)[^\n]*\n$/);
+    expect(answer.stderr).toMatch(/^socket path .* is longer than 106 bytes\n$/);
     expect(rig.leftOf(bundle)).toEqual([]);
   });
 
@@ -324,11 +324,11 @@ describe("bad input", () => {
     };
     await refused(rig, /unknown option "SystemdCgruop"/, { stdin: generic("SystemdCgruop = true") });
     await refused(rig, /not valid TOML/, { stdin: generic("SystemdCgroup = [") });
-    await refused(rig, /option IoUid must be a number/, { stdin: generic('IoUid = "seven"') });
+    await refused(rig, /option IoUid must be a/, { stdin: generic('IoUid = "seven"') });
     await refused(rig, /option BinaryName must be a string/, { stdin: generic("BinaryName = 7") });
     const file = join(rig.dir, "options.toml");
     writeFileSync(file, "Rooot = 1\n");
     await refused(rig, /options\.toml: unknown option "Rooot"/, { stdin: generic("", file) });
-    await refused(rig, /runtime options file: .*no such file/, { stdin: generic("", join(rig.dir, "none.toml")) });
+    await refused(rig, /runtime options file.*: no such file/, { stdin: generic("", join(rig.dir, "none.toml")) });
   });
 });
