@@ -291,6 +291,7 @@ function openMountCalls() {
     umount2: { args: [T.ptr, T.i32], returns: T.i32 },
     fchdir: { args: [T.i32], returns: T.i32 },
     dlsym: { args: [T.u64, T.ptr], returns: T.ptr },
+    sigprocmask: { args: [T.i32, T.ptr, T.ptr], returns: T.i32 },
     clone: { args: [T.ptr, T.ptr, T.i32, T.ptr, T.ptr, T.ptr, T.ptr], returns: T.i32 },
   });
 }

@@ -12,6 +12,9 @@ import type { Reaper } from "./reaper.ts";
 const SIGCHLD = 17;
 const CLONE_VM = 0x100;
 const CLONE_SETTLS = 0x80000;
+const SIG_SETMASK = 2;
+/** sizeof(sigset_t) of glibc. */
+const SIGSET_BYTES = 128;
 /** Of the child's stack, and of its thread area, which libc reaches into in both directions. */
 const AREA_BYTES = 64 << 10;
 
@@ -21,7 +24,8 @@ const inUse = new Set<Uint8Array>();
 /**
  * Unmounts everything at and below `directory`. Each unmount runs in a child made by clone(2) that does nothing but call
  * umount(3): no JavaScript runs in it, and the reaper tells when it is done. It shares our memory, so that no page
- * tables are copied (1 to 3 ms), and has a stack and a thread area of its own, so that its errno is not ours.
+ * tables are copied (1 to 3 ms), and has a stack and a thread area of its own, so that its errno is not ours. All
+ * signals are blocked in it: our handlers, run there, would work on our memory beside us.
  * @throws ErrnoError when something stays mounted
  */
 export async function unmountRecursive(directory: string, reaper: Reaper): Promise<void> {
@@ -43,7 +47,15 @@ async function umountInChild(target: string, reaper: Reaper): Promise<boolean> {
   try {
     const [top, middle] = [aligned(address(stack) + AREA_BYTES), aligned(address(thread) + AREA_BYTES)];
     const flags = CLONE_VM | CLONE_SETTLS | SIGCHLD;
-    const child = reaper.watch(() => check(calls.clone(umount, top, flags, path, null, middle, null), "clone", target));
+    const before = new Uint8Array(SIGSET_BYTES);
+    calls.sigprocmask(SIG_SETMASK, new Uint8Array(SIGSET_BYTES).fill(0xff), before);
+    const child = reaper.watch(() => {
+      try {
+        return check(calls.clone(umount, top, flags, path, null, middle, null), "clone", target);
+      } finally {
+        calls.sigprocmask(SIG_SETMASK, before, null);
+      }
+    });
     return (await child.exited).status === 0;
   } finally {
     for (const area of memory) inUse.delete(area);

@@ -282,6 +282,8 @@ describe("unmounting", () => {
     const reaper = new Reaper();
     reaper.start();
     nested();
+    const blocked = () => /SigBlk:\s*(\w+)/.exec(readFileSync("/proc/thread-self/status", "utf8"))?.[1];
+    const before = blocked();
     await unmountInChildren(rootfs(), reaper);
     expect(mountsBelow(dir)).toEqual([]);
     mount(tmpfs(), rootfs());
@@ -298,6 +300,7 @@ describe("unmounting", () => {
     busy.killGroup();
     await busy.exited;
     expect(reaper.size).toBe(0);
+    expect(blocked()).toBe(before);
   });
 });
 
