@@ -4,6 +4,7 @@ import { invalidArgument, messageOf } from "../../proto/errdefs.ts";
 import { readFile, readFileIfExists, removeFile, replaceFile } from "../linux/file.ts";
 import type { Exit } from "../linux/reaper.ts";
 import type { Options } from "./options.ts";
+import { type ExitRecord, parseRecord, recordFile } from "./record.ts";
 
 /** What the shim needs to know of config.json. */
 export interface BundleSpec {
@@ -14,16 +15,6 @@ export interface BundleSpec {
   readonly cgroupsPath: string | undefined;
 }
 
-/** The true end of a container, kept so that `delete` repeats it (DL-6). */
-export interface ExitRecord {
-  readonly pid: number;
-  readonly exitStatus: number;
-  /** Milliseconds since the epoch. */
-  readonly exitedAt: number;
-  /** Task.Delete has succeeded: runc and the mounts are clean. */
-  readonly deleted: boolean;
-}
-
 /** Labels whose value puts containers into one shim, the first that is there (SK-3). */
 const groupLabels = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
@@ -32,8 +23,6 @@ const defaultRoot = "/run/containerd/runc";
 
 /** PID_MAX_LIMIT of the kernel. */
 const MAX_PID = 1 << 22;
-
-const recordFile = "exitstatus.json";
 
 /** The files of the bundle at `path`. */
 export class Bundle {
@@ -120,15 +109,7 @@ export class Bundle {
 
   /** The record of the container's end; undefined when it has not ended under a shim, or the file is damaged. */
   readExitRecord(): ExitRecord | undefined {
-    try {
-      const value: unknown = JSON.parse(readFile(`${this.path}/${recordFile}`));
-      if (typeof value !== "object" || value === null) return undefined;
-      const { pid, exitStatus, exitedAt, deleted } = value as Record<string, unknown>;
-      if (!isWhole(pid) || !isWhole(exitStatus) || !isWhole(exitedAt)) return undefined;
-      return { pid, exitStatus, exitedAt, deleted: deleted === true };
-    } catch {
-      return undefined;
-    }
+    return parseRecord(readFileIfExists(`${this.path}/${recordFile}`) ?? "");
   }
 
   /** Keeps the socket's address for containerd's reload, in every grouped bundle (ST-11). @throws ErrnoError */
@@ -159,6 +140,11 @@ export class Bundle {
     return pid;
   }
 
+  /** Init's pid as runc wrote it; 0 when there is none. */
+  initPid(): number {
+    return parsePid(readFileIfExists(this.initPidFile)) ?? 0;
+  }
+
   /** Removes a pid file, and what a runc that was killed while it wrote one has left. @throws ErrnoError */
   removePidFile(file: string): void {
     const slash = file.lastIndexOf("/") + 1;
@@ -179,11 +165,6 @@ export function groupOf(spec: BundleSpec, id: string): string {
 /** `--root` of runc: one directory a namespace (UN-4). */
 export function runcRoot(root: string | undefined, namespace: string): string {
   return `${root || defaultRoot}/${namespace}`;
-}
-
-/** A number that a protobuf message takes as it is. */
-function isWhole(value: unknown): value is number {
-  return Number.isSafeInteger(value) && Number(value) >= 0;
 }
 
 function parsePid(text: string | undefined): number | undefined {

@@ -140,7 +140,7 @@ describe("PR-4 the exit status", () => {
     ["kill -KILL $$", 137],
     ["kill -SEGV $$", 139],
     ["kill -HUP $$", 129],
-    ["ulimit -c unlimited; kill -ABRT $$", 134],
+    [`cd ${dir}; ulimit -c unlimited; kill -ABRT $$`, 134],
   ])("%s: %d", async (script, status) => {
     const begun = Date.now();
     const exit = await shell(script).exited;
