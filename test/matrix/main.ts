@@ -153,7 +153,7 @@ async function main(): Promise<number> {
   tally.failed += troubles.length;
 
   console.log("");
-  for (const text of table(lines, groupNames)) console.log(text);
+  for (const text of lines.length > 0 ? table(lines, groupNames) : []) console.log(text);
   list("failed", [...failures, ...troubles]);
   list(
     "skipped",
