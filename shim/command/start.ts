@@ -31,8 +31,9 @@ export async function start(args: readonly string[]): Promise<number> {
     // Its own session: signals to containerd's process group do not reach it (ST-10, PR-5).
     detached: true,
   });
-  const answer = await child.stdout.bytes();
-  if (answer.length > 0) {
+  // An answer is shorter than a pipe's atomic write, so the first piece is all of it.
+  const { value: answer } = await child.stdout.getReader().read();
+  if (answer !== undefined) {
     await Bun.write(Bun.stdout, answer);
     return 0;
   }

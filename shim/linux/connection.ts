@@ -5,16 +5,14 @@
  */
 
 import { FFIType as T } from "bun:ffi";
-import { messageOf } from "../../proto/errdefs.ts";
 import type { Channel, Transport } from "../../proto/ttrpc/channel.ts";
-import { Client } from "../../proto/ttrpc/client.ts";
 import type { Server } from "../../proto/ttrpc/server.ts";
-import { Code, TtrpcError } from "../../proto/ttrpc/status.ts";
 import { close, duplicate, writeSome } from "./file.ts";
 import { openLibc } from "./libc.ts";
 import { type ByteReader, byteReader } from "./stream.ts";
 
 const SHUT_WR = 1;
+const SHUT_RDWR = 2;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 
@@ -30,7 +28,7 @@ function openCalls() {
 }
 
 /** A connected socket by its descriptor, as a channel's transport. */
-class Connection implements Transport {
+export class Connection implements Transport {
   readonly #fd: number;
   readonly #reader: ByteReader;
   #channel: Channel | undefined;
@@ -51,6 +49,13 @@ class Connection implements Transport {
   attach(channel: Channel): void {
     this.#channel = channel;
     void this.#read(channel);
+  }
+
+  /** Hands the connection to a server, which may have stopped taking any. */
+  serveBy(server: Server): void {
+    const channel = server.accept(this);
+    if (channel === undefined) this.terminate();
+    else this.attach(channel);
   }
 
   async #read(channel: Channel): Promise<void> {
@@ -119,6 +124,12 @@ class Connection implements Transport {
     this.#closed = true;
     this.resume();
     this.#reader.cancel().catch(() => {});
+    // The sink has a descriptor of its own, and would wait with it for as long as a peer that does not read lives.
+    if (this.#sink !== undefined) {
+      calls ??= openCalls();
+      calls.shutdown(this.#fd, SHUT_RDWR);
+      void Promise.resolve(this.#sink.end()).catch(() => {});
+    }
     close(this.#fd);
   }
 
@@ -137,21 +148,22 @@ function isSameUser(fd: number): boolean {
 }
 
 /** Takes a second descriptor of Bun's socket and lets the socket go. */
-function takeOver(socket: Bun.Socket<undefined>): number {
+export function takeOver(socket: Bun.Socket<undefined>): number {
   // Bun's types leave `fd` out.
   const fd = duplicate((socket as unknown as { readonly fd: number }).fd);
   socket.terminate();
   return fd;
 }
 
-const ignore = { data() {}, close() {}, error() {} };
+/** Events of a socket that is not ours for long. */
+export const ignore = { data() {}, close() {}, error() {} };
 
 /**
- * Listens at `path`; when this returns, clients can connect.
+ * Listens at `path`; when this returns, clients can connect. Connections of other users are closed.
  * @returns the function that stops listening and removes the socket's file
  * @throws Error with the code EADDRINUSE when the path exists, whoever listens there or not
  */
-export function listen(server: Server, path: string): () => void {
+export function listen(path: string, accept: (connection: Connection) => void): () => void {
   const listener = Bun.listen<undefined>({
     unix: path,
     data: undefined,
@@ -163,48 +175,9 @@ export function listen(server: Server, path: string): () => void {
           close(fd);
           return;
         }
-        const connection = new Connection(fd);
-        const channel = server.accept(connection);
-        if (channel === undefined) connection.terminate();
-        else connection.attach(channel);
+        accept(new Connection(fd));
       },
     },
   });
   return () => listener.stop();
-}
-
-/**
- * Connects to a server.
- * @throws TtrpcError Unavailable when nobody answers in time
- */
-export async function connect(path: string, timeoutMs: number): Promise<Client> {
-  const { promise, resolve, reject } = Promise.withResolvers<Client>();
-  const fail = (why: string) => reject(new TtrpcError(Code.Unavailable, `cannot connect to ${path}: ${why}`));
-  const timer = setTimeout(() => fail(`no answer in ${timeoutMs} ms`), timeoutMs);
-  let late = false;
-  void promise.catch(() => {
-    late = true;
-  });
-  Bun.connect<undefined>({
-    unix: path,
-    data: undefined,
-    socket: {
-      ...ignore,
-      open(socket) {
-        if (late) {
-          socket.terminate();
-          return;
-        }
-        const connection = new Connection(takeOver(socket));
-        const client = new Client(connection, path);
-        connection.attach(client.channel);
-        resolve(client);
-      },
-    },
-  }).catch((error: unknown) => fail(messageOf(error)));
-  try {
-    return await promise;
-  } finally {
-    clearTimeout(timer);
-  }
 }

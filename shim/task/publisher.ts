@@ -12,7 +12,7 @@ import { containerd, google } from "../../proto/gen/shim.js";
 import { type Topic, topics } from "../../proto/topics.ts";
 import type { Client } from "../../proto/ttrpc/client.ts";
 import { Code, TtrpcError } from "../../proto/ttrpc/status.ts";
-import { connect } from "../linux/connection.ts";
+import { connect } from "../linux/dial.ts";
 import { log } from "../log.ts";
 import { timestamp } from "./timestamp.ts";
 
