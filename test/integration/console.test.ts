@@ -133,6 +133,47 @@ suite.test("IO-3 IO-7 a terminal's output goes to a logger or a file", async ({ 
 });
 
 suite.test(
+  "IO-7 IO-4 a terminal whose reader is stopped holds the container back, and loses no byte",
+  async ({ tasks, id }) => {
+    const c = id();
+    const fifos = await Fifos.make();
+    const reader = fifos.read(["sha256sum"]);
+    const script = "stty -opost; seq 1 600000 > /tmp/x; cat /tmp/x; exit 5";
+    await tasks.createContainer(c, imageName, ["sh", "-c", script], runtime, ["--tty"]);
+    await tasks.createTask(c, { stdout: fifos.stdout, terminal: true });
+    reader.signal("SIGSTOP");
+    await tasks.start(c);
+    await Bun.sleep(1000);
+    expect((await tasks.get(c)).status).toBe("RUNNING");
+    reader.signal("SIGCONT");
+    expect(await tasks.wait(c)).toBe(5);
+    await tasks.finish(c);
+    const hasher = new Bun.CryptoHasher("sha256");
+    for (let i = 1; i <= 600_000; i++) hasher.update(`${i}\n`);
+    expect((await reader.end()).slice(0, 64)).toBe(hasher.digest("hex"));
+    await fifos.remove();
+  },
+);
+
+suite.test(
+  "IO-3 IO-7 a terminal's logger dies: the container goes on",
+  async ({ daemon, tasks, id }) => {
+    const files = new LoggerFiles();
+    const c = id();
+    const script = "seq 1 600000 > /tmp/x; cat /tmp/x; exit 5";
+    await tasks.createContainer(c, imageName, ["sh", "-c", script], runtime, ["--tty"]);
+    await tasks.createTask(c, { stdout: files.uri("dies"), terminal: true });
+    await tasks.start(c);
+    expect(await tasks.wait(c)).toBe(5);
+    await tasks.finish(c);
+    expect(files.read("out")).toHaveLength(1_000_000);
+    expect(daemon.log()).toMatch(new RegExp(`dropped \\d+ bytes of output: logging binary [^\n]*id=${c} `));
+    files.remove();
+  },
+  berthOnly,
+);
+
+suite.test(
   "IO-7 ResizePty before Start counts; without a terminal and on a stopped init it does nothing",
   async ({ tasks, id }) => {
     const c = id();
