@@ -12,7 +12,7 @@ interface Group {
 /** In the order in which a test's name is asked, which is also the order of the columns. */
 const rules: readonly Group[] = [
   { name: "oom", names: /\bR19\b|\bOOM\b|\boom\b/ },
-  { name: "grouping", names: /\bSK-3\b|\bST-8\b|\bDL-4\b/, files: /group/ },
+  { name: "grouping", names: /\bSK-3\b|\bST-8\b|\bDL-4\b/, files: /\bgroup/ },
   { name: "checkpoint", names: /\bCP-\d/, files: /checkpoint/ },
   { name: "console", names: /\bIO-7\b/, files: /console|terminal/ },
   { name: "logger", names: /\bIO-3\b|binary(-v2)?:\/\//, files: /logger/ },

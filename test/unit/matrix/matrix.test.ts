@@ -17,6 +17,8 @@ describe("groups", () => {
     ["test/integration/delete.test.ts", "DL-5 works on a bundle that is empty", "delete"],
     ["test/integration/start.test.ts", "an answer on stdout and nothing on stderr", "start"],
     ["test/fault/runc.test.ts", "runc hangs", "fault"],
+    ["test/integration/cgroup.test.ts", "a name without an id", "cgroup"],
+    ["test/integration/grouping.test.ts", "a name without an id", "grouping"],
     ["test/integration/strange.test.ts", "whatever", "other"],
   ] as const) {
     test(`${name} is ${group}`, () => expect(groupOf(path, name)).toBe(group));
