@@ -153,6 +153,7 @@ async function main(): Promise<number> {
   tally.failed += troubles.length;
 
   console.log("");
+  lines.sort((a, b) => a.name.localeCompare(b.name));
   for (const text of lines.length > 0 ? table(lines, groupNames) : []) console.log(text);
   list("failed", [...failures, ...troubles]);
   list(
