@@ -140,6 +140,13 @@ function mountByParts(type: string, source: string, target: string, flags: numbe
   const syscall = (number: number, ...args: [number, number, number, number, number]) =>
     check(Number(libc.syscall(number, ...args)), call, target);
   const [name, empty, onto] = [cstring(type), cstring(""), cstring(target)];
+  const line = data.reduce((sum, option) => sum + lineBytes(option), 0);
+  if (line > MAX_LINE) {
+    throw new MountError(
+      `${call} ${target}: ${line} bytes in the mount table, where a line may have ${MAX_LINE}`,
+      true,
+    );
+  }
   const context = syscall(SYS_fsopen, address(name), FS_CLOEXEC, 0, 0, 0);
   const configure = (command: number, key?: string, value?: string) => {
     const [k, v] = [key === undefined ? undefined : cstring(key), value === undefined ? undefined : cstring(value)];
@@ -175,6 +182,18 @@ function mountByParts(type: string, source: string, target: string, flags: numbe
   } finally {
     close(context);
   }
+}
+
+/**
+ * What an option may take in /proc/self/mountinfo. runc and containerd give up on the whole table at a line of 65,536
+ * bytes: such a mount would stop every container of the machine from starting. The rest is for paths and for escapes.
+ */
+const MAX_LINE = 60_000;
+
+/** Bytes of an option in the mount table, where every lower directory has a name of its own before it. */
+function lineBytes(option: string): number {
+  const bytes = cstring(option).length;
+  return option.startsWith(LOWER) ? bytes + splitLower(option.slice(LOWER.length)).length * "lowerdir+=".length : bytes;
 }
 
 /** The error of a refused setting, in the words that the kernel left in the context, if it did. */

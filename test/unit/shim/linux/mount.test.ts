@@ -71,7 +71,7 @@ describe("UN-2 overlays", () => {
     [120, 40, "named from their parent"],
     [500, 4, "named from their parent"],
     [120, 100, "one by one"],
-    [500, 120, "one by one"],
+    [500, 60, "one by one"],
   ] as const) {
     check(`of ${amount} layers with ${length} characters each, ${way}`, () => {
       const lowers = layers(amount, (index) => String(index).padStart(length, "x"));
@@ -86,6 +86,12 @@ describe("UN-2 overlays", () => {
       expect(existsSync(join(dir, "upper/new"))).toBe(true);
     });
   }
+
+  check("whose line in the mount table runc could not read are refused", () => {
+    const lowers = layers(500, (index) => String(index).padStart(130, "x"));
+    const refusal = expect.objectContaining({ invalid: true, message: expect.stringContaining("mount table") });
+    expect(() => mount(overlay(lowers), rootfs())).toThrow(refusal);
+  });
 
   check("of names with more bytes than characters are not cut off", () => {
     const lowers = layers(40, (index) => `${"ü".repeat(90)}${index}`);
