@@ -2,7 +2,7 @@
 
 import { messageOf } from "../../proto/errdefs.ts";
 import { type Bundle, groupOf, runcRoot } from "../container/bundle.ts";
-import { removeCgroup } from "../linux/cgroup/index.ts";
+import { killCgroup, removeCgroup } from "../linux/cgroup/index.ts";
 import { listDirectory, readFileIfExists, readLink, removeFile } from "../linux/file.ts";
 import { unmountRecursive } from "../linux/mount.ts";
 import { findProgram } from "../linux/program.ts";
@@ -21,9 +21,12 @@ const RUNC_LIMIT = 4_000;
 export async function cleanUp(bundle: Bundle, flags: Flags): Promise<void> {
   const shimLives = isServed(bundle);
   if (!shimLives) endOrphans(bundle);
-  await runcDelete(bundle, flags.id, flags.namespace);
+  const deleted = await runcDelete(bundle, flags.id, flags.namespace);
   const cgroup = cgroupsPathOf(bundle);
-  if (cgroup !== undefined) await removeCgroup(cgroup);
+  if (cgroup !== undefined) {
+    if (!deleted) killCgroup(cgroup);
+    await removeCgroup(cgroup);
+  }
   unmountRecursive(bundle.rootfs);
   if (!shimLives) removeSocketFiles(bundle, flags);
 }
@@ -102,14 +105,15 @@ function endOrphans(bundle: Bundle): void {
   }
 }
 
-async function runcDelete(bundle: Bundle, id: string, namespace: string): Promise<void> {
+/** @returns false when runc could not do it, or did not know the container */
+async function runcDelete(bundle: Bundle, id: string, namespace: string): Promise<boolean> {
   const options = bundle.readOptions();
   const name = bundle.readRuntime() ?? (options?.binaryName || "runc");
   try {
     const program = findProgram(name);
     if (program === undefined) {
-      process.stderr.write(`${name}: executable file not found, container ${id} is not deleted\n`);
-      return;
+      process.stderr.write(`${name}: executable file not found, container ${id} is killed by its cgroup\n`);
+      return false;
     }
     const args = ["--root", runcRoot(options?.root, namespace)];
     if (options?.systemdCgroup === true) args.push("--systemd-cgroup");
@@ -117,7 +121,9 @@ async function runcDelete(bundle: Bundle, id: string, namespace: string): Promis
     const said = new TextDecoder().decode(output).trim().slice(0, 1000);
     const why = status === undefined ? "did not end in time and was killed" : said || `exited with status ${status}`;
     if (status !== 0) process.stderr.write(`${name} delete --force ${id}: ${why}\n`);
+    return status === 0;
   } catch (error) {
     process.stderr.write(`${name} delete --force ${id}: ${messageOf(error)}\n`);
+    return false;
   }
 }

@@ -13,6 +13,7 @@ import {
   duplicateTo,
   isInheritable,
   listDirectory,
+  lockDirectory,
   makeDirectories,
   O,
   open,
@@ -90,22 +91,26 @@ export async function serve(flags: Flags): Promise<void> {
 }
 
 /**
- * Listens at `path`. A socket that nobody answers is a dead shim's, and removed.
+ * Listens at `path`. A socket that nobody answers is a dead shim's, and removed. Starts of one group take turns, so that
+ * none takes away the socket that another has just made.
  * @returns the function that stops listening; undefined when a living shim answers there
  * @throws Error when it cannot listen
  */
 function listenOrJoin(path: string, accept: (connection: Connection) => void): (() => void) | undefined {
-  for (let attempt = 0; ; attempt++) {
-    const mask = process.umask(0o177);
+  const turn = lockDirectory(path.slice(0, path.lastIndexOf("/")));
+  const mask = process.umask(0o177);
+  try {
     try {
       return listen(path, accept);
     } catch (error) {
-      if (!isInUse(error) || attempt > 0) throw error;
-    } finally {
-      process.umask(mask);
+      if (!isInUse(error)) throw error;
     }
     if (answers(path)) return undefined;
     removeFile(path);
+    return listen(path, accept);
+  } finally {
+    process.umask(mask);
+    close(turn);
   }
 }
 

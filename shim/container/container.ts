@@ -25,7 +25,7 @@ import { Process } from "../process/process.ts";
 import { PAUSING, statusNumber } from "../process/state.ts";
 import { Stdio, type StdioOwner } from "../process/stdio/stdio.ts";
 import { Runc } from "../runc/client.ts";
-import { killError, runtimeError, saysGone } from "../runc/error.ts";
+import { killError, runtimeError, saysExists, saysGone } from "../runc/error.ts";
 import type { Events } from "../task/events.ts";
 import { Order, type Step } from "../task/order.ts";
 import { Bundle, type BundleSpec, runcRoot } from "./bundle.ts";
@@ -131,7 +131,7 @@ export class Container {
         );
       }
     } catch (error) {
-      await this.#undoCreate(runcRan);
+      await this.#undoCreate(runcRan && !(error instanceof Error && saysExists(error.cause)));
       throw error instanceof MountError && error.invalid ? invalidArgument(error.message) : error;
     }
     this.#tell(this.#order.created());

@@ -262,6 +262,24 @@ export function listDirectory(path: string): string[] {
   }
 }
 
+const SYS_flock = process.arch === "arm64" ? 32 : 73;
+const LOCK_EX = 2;
+
+/**
+ * Waits until nobody else holds the lock of a directory, and takes it. It is held until the descriptor that is returned
+ * is closed, or its process ends. @throws ErrnoError
+ */
+export function lockDirectory(path: string): number {
+  const fd = open(path, O.RDONLY | O.DIRECTORY);
+  try {
+    check(Number(libc.syscall(SYS_flock, fd, LOCK_EX, 0, 0, 0, 0)), "flock", path);
+    return fd;
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
+
 /** A pipe as [read end, write end]; both blocking. @throws ErrnoError */
 export function pipe(): [number, number] {
   const ends = new Int32Array(2);

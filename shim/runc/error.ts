@@ -1,13 +1,6 @@
 /** What runc says when it fails, and what that means to a client (PR-4, T-CRE-4, T-KIL-1). */
 
-import {
-  type ContainerdError,
-  deadlineExceeded,
-  failedPrecondition,
-  messageOf,
-  notFound,
-  unknown,
-} from "../../proto/errdefs.ts";
+import { type ContainerdError, deadlineExceeded, messageOf, notFound, unknown } from "../../proto/errdefs.ts";
 import { readFile } from "../linux/file.ts";
 
 /** A runc command that did not succeed. */
@@ -104,7 +97,7 @@ export function killError(error: unknown, id: string): ContainerdError {
   return runtimeError(error, "OCI runtime kill failed");
 }
 
-/** criu's failures are about the machine or the container, not about the shim (CP-4). */
-export function checkpointError(error: unknown, detail: string): ContainerdError {
-  return failedPrecondition(`checkpoint failed: ${messageOf(error)}${detail}`);
+/** True when runc says that a container with this id is there already: then it is not ours to clean up. */
+export function saysExists(error: unknown): boolean {
+  return error instanceof RuncError && error.kind === "failed" && /already exists/i.test(error.said);
 }

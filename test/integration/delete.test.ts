@@ -169,6 +169,8 @@ describe("half-states", () => {
       expect(answer.call.stderr.length).toBeLessThan(4_000);
       expect(answer.exitStatus).toBe(137);
       expect(rig.leftOf(shim.bundle).filter((line) => line.startsWith("mount"))).toEqual([]);
+      // What runc did not do, its cgroup has done (R08).
+      expect(rig.leftOf(shim.bundle).filter((line) => /^(process|cgroup)/.test(line))).toEqual([]);
       fake.clear();
       await rig.delete(shim.bundle);
       expect(rig.leftOf(shim.bundle)).toEqual([]);

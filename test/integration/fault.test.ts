@@ -425,3 +425,23 @@ describe("bundle and disk", () => {
     }
   });
 });
+
+describe("a container that runc has already under this id", () => {
+  test("T-CRE-5 is refused in runc's words, and left as it was", async (rig) => {
+    const root = join(rig.dir, "shared-root");
+    const id = rig.id();
+    const first = await rig.start(await rig.bundle({}, id), { runc: { root } });
+    const pid = await first.create();
+    // A second shim of another bundle, as after a mistake with two containerds that share runc's state.
+    const other = await rig.bundleAt(
+      join(rig.dir, "bundles", `${id}-again`),
+      { annotations: { "io.containerd.runc.v2.group": `${id}-again` } },
+      id,
+    );
+    const second = await rig.start(other, { runc: { root } });
+    await expectStatus(second.create(), Code.Unknown, /already exists/);
+    expect(isAlive(pid)).toBe(true);
+    await first.task.start(id);
+    expect((await first.task.state(id)).status).toBe("RUNNING");
+  });
+});

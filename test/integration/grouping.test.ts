@@ -249,3 +249,16 @@ describe("PR-7 one is stuck", () => {
     await reader.exited;
   });
 });
+
+describe("a dead shim's socket", () => {
+  test("SK-2 is taken over by one of several starts at once, and the others join it", async (rig) => {
+    const annotations = { [label]: rig.id() };
+    const dead = await rig.start(await rig.bundle({ annotations }));
+    await dead.signal("SIGKILL");
+    dead.client.close();
+    const bundles = await Promise.all(Array.from({ length: 5 }, () => rig.bundle({ annotations })));
+    const shims = await Promise.all(bundles.map((bundle) => rig.start(bundle)));
+    expect(new Set(shims.map((shim) => shim.address)).size).toBe(1);
+    expect(new Set(shims.map((shim) => shim.pid)).size).toBe(1);
+  });
+});

@@ -2,7 +2,7 @@
 
 import { isErrno } from "../errno.ts";
 import { type Cgroup, readMounts, unifiedMount } from "./find.ts";
-import { isDirectory, readText, removeDirectory, writeText } from "./kernel.ts";
+import { isDirectory, listNames, readText, removeDirectory, writeText } from "./kernel.ts";
 import { words } from "./parse.ts";
 
 /**
@@ -107,6 +107,36 @@ export async function joinCgroup(path: string, pid: number, options: { readonly 
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       throw new Error(`failed to join cgroup ${path}: ${reason}`, { cause: error });
+    }
+  }
+}
+
+/**
+ * Kills every process in cgroup `path` and below it: for when the runtime that should do it is missing or hangs (R08).
+ * Only a cgroup named from the root is touched.
+ */
+export function killCgroup(path: string, options: { readonly root?: string } = {}): void {
+  const name = clean(path);
+  if (!path.startsWith("/") || name === "/") {
+    return;
+  }
+  const root = options.root ?? "";
+  for (const mount of readMounts(root)) {
+    const directory = root + mount.mountpoint + name;
+    if (isDirectory(directory)) killBelow(directory);
+  }
+}
+
+function killBelow(directory: string): void {
+  for (const entry of listNames(directory)) {
+    const below = `${directory}/${entry}`;
+    if (!entry.includes(".") && isDirectory(below)) killBelow(below);
+  }
+  for (const pid of words((readText(`${directory}/cgroup.procs`) ?? "").replaceAll("\n", " ").trim())) {
+    try {
+      if (Number(pid) > 1) process.kill(Number(pid), "SIGKILL");
+    } catch {
+      // It has ended by itself.
     }
   }
 }
