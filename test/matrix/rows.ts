@@ -15,11 +15,9 @@ export interface Row {
   readonly about: string;
   /** Globs of the files that run here, relative to the repository; without it all integration tests. */
   readonly files?: readonly string[];
-  /** Limit for one file in seconds; a virtual machine comes up anew for each. */
-  readonly limit: number;
   /** Fetches what the row needs. Answers why it cannot run, or undefined when it can. */
   prepare(): Promise<string | undefined>;
-  /** The command that runs a command in the row. */
+  /** The command that runs a command in the row, within a limit; a virtual machine comes up anew for each. */
   wrap(command: readonly string[]): Wrapped;
   /** Why what was found there is not what the row stands for; undefined when it is. */
   mismatch(where: Where): string | undefined;
@@ -43,13 +41,13 @@ export function allRows(share: string): readonly Row[] {
     containerd("1.7"),
     containerd("2.1"),
     upgrade(["1.6", "1.7", "2.1"]),
-    cgroup2("cgroup2", "pure cgroup v2 with runc (User-Mode Linux: no PSI, no cpuset)", "uml", share),
-    cgroup2("cgroup2-crun", "pure cgroup v2 with Debian's crun in runc's place", "uml", share, true),
+    cgroup2("cgroup2", "pure cgroup v2 with runc (User-Mode Linux: no PSI, no cpuset)", share, {}),
+    cgroup2("cgroup2-crun", "pure cgroup v2 with Debian's crun in runc's place", share, { crun: true }),
     {
-      ...cgroup2("cgroup2-tcg", "pure cgroup v2 with PSI and cpuset (emulated: cgroup tests only)", "tcg", share),
+      ...cgroup2("cgroup2-tcg", "pure cgroup v2 with PSI and cpuset (emulated)", share, { engine: "tcg", limit: 900 }),
       files: ["test/integration/cgroup*.test.ts"],
-      limit: 900,
     },
+    cgroup2("cgroup2-2.1", "pure cgroup v2 with runc and containerd 2.1", share, { version: "2.1" }),
     containerd("1.6"),
   ];
 }
@@ -71,14 +69,12 @@ function environment(): Record<string, string | undefined> {
 /** This machine with another containerd, its ctr and its Go shims. */
 function containerd(version: string): Row {
   const tool = findTool("with-containerd");
-  const limit = 400;
   return {
     name: `containerd-${version}`,
     about: `containerd ${version} on this machine`,
-    limit,
     prepare: async () => (tool === undefined ? absent("with-containerd") : await fetched([tool, "--path", version])),
     wrap: (command) => ({
-      argv: [tool ?? "", version, "--", "timeout", "--kill-after=10", String(limit), ...command],
+      argv: [tool ?? "", version, "--", "timeout", "--kill-after=10", "400", ...command],
       env: environment(),
     }),
     mismatch: (where) =>
@@ -112,20 +108,32 @@ function upgrade(versions: readonly string[]): Row {
   };
 }
 
+/** What differs between the rows with cgroup v2. */
+interface Machine {
+  /** How the machine is made; User-Mode Linux unless told. */
+  readonly engine?: "uml" | "tcg";
+  /** crun answers to the name runc. */
+  readonly crun?: boolean;
+  /** The containerd in it; this machine's unless told. */
+  readonly version?: string;
+  /** Limit for one file in seconds. */
+  readonly limit?: number;
+}
+
 /**
  * A virtual machine with cgroup v2 alone. crun takes runc's place by a link named runc that is first in the PATH: so
  * it serves the shim's default, whatever a test does to the options, and the tests' own calls alike. That a BinaryName
  * in the options is obeyed everywhere is a test of its own (crun.test.ts) in every row.
  */
-function cgroup2(name: string, about: string, engine: "uml" | "tcg", share: string, crun = false): Row {
+function cgroup2(name: string, about: string, share: string, machine: Machine): Row {
   const tool = findTool("with-cgroup2");
-  const limit = 600;
+  const { engine = "uml", crun = false, version, limit = 600 } = machine;
+  const other = version === undefined ? undefined : containerd(version);
   const links = join(share, "crun");
-  const flags = ["--engine", engine, "--timeout", String(engine === "tcg" ? 900 : limit), "--share", root];
+  const flags = ["--engine", engine, "--timeout", String(limit), "--share", root, "--share", share];
   return {
     name,
     about,
-    limit,
     prepare: async () => {
       if (tool === undefined) return absent("with-cgroup2");
       const program = Bun.which("crun");
@@ -134,20 +142,20 @@ function cgroup2(name: string, about: string, engine: "uml" | "tcg", share: stri
         mkdirSync(links, { recursive: true });
         symlinkSync(program ?? "", join(links, "runc"));
       }
-      return await fetched([tool, "--engine", engine, "--prepare"]);
+      return (await other?.prepare()) ?? (await fetched([tool, "--engine", engine, "--prepare"]));
     },
     wrap: (command) => {
       const env = environment();
       // The directory of this run is not there: the tests make one of the machine's own.
       delete env[scopeVariable];
       if (crun) env["PATH"] = `${links}:${env["PATH"]}`;
-      return { argv: [tool ?? "", ...flags, "--share", share, "--", ...command], env };
+      return { argv: [tool ?? "", ...flags, "--", ...(other?.wrap(command).argv ?? command)], env };
     },
     mismatch: (where) => {
       if (where.cgroup !== "v2") return "cgroup v2 is not alone there";
       if (crun !== where.runc.startsWith("crun")) return `runc is ${where.runc}`;
       if (engine === "tcg" && !(where.pressure && where.controllers.includes("cpuset"))) return "no PSI or no cpuset";
-      return undefined;
+      return other?.mismatch(where);
     },
   };
 }
