@@ -3,26 +3,13 @@
 import { mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import type { BunPlugin } from "bun";
+import { slimProtobufjs, withoutLong } from "../proto/codec/slim.ts";
 
 const root = join(import.meta.dir, "..");
 const { values } = parseArgs({ options: { out: { type: "string", default: join(root, "dist") } } });
 const out = resolve(values.out);
 /** Names of roles, each a link to the executable. */
 const links = ["containerd-shim-berth-v2"];
-
-/**
- * protobufjs takes the package `long` for 64-bit numbers when it finds it. That package starts a WebAssembly instance as
- * it loads: 280 kB and half a millisecond in every shim. Without it protobufjs reads 64-bit numbers as JavaScript's own,
- * and writes `{ low, high }` all the same.
- */
-const withoutLong: BunPlugin = {
-  name: "without-long",
-  setup(build) {
-    build.onResolve({ filter: /^long$/ }, () => ({ path: "long", namespace: "absent" }));
-    build.onLoad({ filter: /.*/, namespace: "absent" }, () => ({ contents: "module.exports = null;", loader: "js" }));
-  },
-};
 
 mkdirSync(out, { recursive: true });
 const result = await Bun.build({
@@ -33,7 +20,7 @@ const result = await Bun.build({
   splitting: true,
   bytecode: true,
   minify: true,
-  plugins: [withoutLong],
+  plugins: [withoutLong, slimProtobufjs],
   // The working directory of a shim is a bundle: nothing that lies there may be read as our configuration.
   compile: { outfile: join(out, "berth"), autoloadDotenv: false, autoloadBunfig: false },
 });
