@@ -515,6 +515,27 @@ suite.test(
   { timeout: 60_000 },
 );
 
+const long = process.env["BERTH_LONG"] ? undefined : "takes minutes, stdio.test.ts has 200: set BERTH_LONG=1";
+suite.test(
+  "R17 the output of 1000 containers of one moment is never lost",
+  async (context) => {
+    const { daemon } = context;
+    const left = Array.from({ length: 1000 }, () => context.id());
+    const lost: string[] = [];
+    const worker = async (): Promise<void> => {
+      for (let c = left.pop(); c !== undefined; c = left.pop()) {
+        const result = await daemon.run(c, ["echo", `this is ${c}`]);
+        if (result.exitCode !== 0 || result.stdout !== `this is ${c}\n`) {
+          lost.push(`${c}: exit ${result.exitCode}, ${JSON.stringify(result.stdout)} ${result.stderr}`);
+        }
+      }
+    };
+    await Promise.all([worker(), worker(), worker()]);
+    expect(lost).toEqual([]);
+  },
+  { timeout: 600_000, skip: long },
+);
+
 const execs = process.env["BERTH_LONG"] ? 1000 : 100;
 suite.test(
   `R17 the output of ${execs} execs of one moment is never lost (BERTH_LONG=1: 1000)`,
