@@ -320,7 +320,7 @@ describe("bundle and disk", () => {
     await expectStatus(
       shim.task.start(shim.id, "e"),
       Code.Unknown,
-      /^OCI runtime exec failed: .*no such file or directory/,
+      /^OCI runtime exec failed: .*no such file or directory/i,
     );
     expect((await shim.task.pids(shim.id)).length).toBe(1);
     expect((await shim.killInit()).exitStatus).toBe(137);
@@ -397,7 +397,7 @@ describe("bundle and disk", () => {
       fill();
       expect((await shim.task.state(shim.id)).status).toBe("RUNNING");
       await shim.task.exec(shim.id, "e", processSpec(["true"]));
-      await shim.task.start(shim.id, "e").catch((error: Error) => expect(error.message).toMatch(/no space left/));
+      await shim.task.start(shim.id, "e").catch((error: Error) => expect(error.message).toMatch(/no space left/i));
       await shim.task.delete(shim.id, "e");
       await shim.task.kill(shim.id, 15);
       expect((await shim.killInit()).exitStatus).toBe(137);
