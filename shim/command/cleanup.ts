@@ -20,6 +20,8 @@ const RUNC_LIMIT = 4_000;
  */
 export async function cleanUp(bundle: Bundle, flags: Flags): Promise<void> {
   const shimLives = isServed(bundle);
+  // Read before anything is removed: a client that deletes the task meanwhile takes the bundle from under us.
+  const sockets = shimLives ? [] : socketsOf(bundle, flags);
   if (!shimLives) endOrphans(bundle);
   const deleted = await runcDelete(bundle, flags.id, flags.namespace);
   const cgroup = cgroupsPathOf(bundle);
@@ -28,12 +30,13 @@ export async function cleanUp(bundle: Bundle, flags: Flags): Promise<void> {
     await removeCgroup(cgroup);
   }
   unmountRecursive(bundle.rootfs);
-  if (!shimLives) removeSocketFiles(bundle, flags);
+  for (const socket of sockets) removeFile(socket);
 }
 
 /** Removes the sockets of a dead shim; a living one, perhaps a sibling's in a group, keeps its own (DL-4, DL-8). */
 export function removeSockets(bundle: Bundle, flags: Flags): void {
-  if (!isServed(bundle)) removeSocketFiles(bundle, flags);
+  if (isServed(bundle)) return;
+  for (const socket of socketsOf(bundle, flags)) removeFile(socket);
 }
 
 /**
@@ -63,21 +66,17 @@ function cgroupsPathOf(bundle: Bundle): string | undefined {
   }
 }
 
-function removeSocketFiles(bundle: Bundle, flags: Flags): void {
+/** The paths of a shim's sockets: the debug socket lies beside the other, by a name from the same facts (SK-1, SK-7). */
+function socketsOf(bundle: Bundle, flags: Flags): string[] {
   const socket = pathOf(bundle.readAddress() ?? "");
-  if (socket === undefined) return;
-  removeFile(socket);
-  removeDebugSocket(bundle, flags, socket);
-}
-
-/** The debug socket lies beside the other, under a name that follows from the same facts (SK-1, SK-7). */
-function removeDebugSocket(bundle: Bundle, flags: Flags, socket: string): void {
+  if (socket === undefined) return [];
   try {
     const group = groupOf(bundle.readSpec(), flags.id);
     const directory = socket.slice(0, socket.lastIndexOf("/"));
-    removeFile(socketPath(directory, flags.address, flags.namespace, group, "debug"));
+    return [socket, socketPath(directory, flags.address, flags.namespace, group, "debug")];
   } catch (error) {
     process.stderr.write(`debug socket of ${flags.id}: ${messageOf(error)}\n`);
+    return [socket];
   }
 }
 
