@@ -10,7 +10,7 @@ import type { Daemon } from "../lib/daemon.ts";
 import { imageName } from "../lib/image.ts";
 import { runtime, testsBerth } from "../lib/paths.ts";
 import { findShim, isAlive } from "../lib/process.ts";
-import { type PackedOptions, runcOptions, tomlOptions } from "../lib/shim-options.ts";
+import { type PackedOptions, runcOptions, tomlFlags } from "../lib/shim-options.ts";
 import { containerSuite, type TestContext } from "../lib/suite.ts";
 import { waitFor } from "../lib/wait.ts";
 
@@ -30,16 +30,18 @@ function crunState(daemon: Daemon, id: string): string {
   return `/run/containerd/runc/${daemon.namespace}/${id}/status`;
 }
 
-async function start({ daemon, tasks }: TestContext, id: string, options: PackedOptions): Promise<number> {
-  await tasks.createContainer(id, imageName, ["sleep", "1000"], runtime);
-  await tasks.createTask(id, {}, { options });
+/** Starts a container of crun by runc's options, or by generic ones. */
+async function start({ daemon, tasks }: TestContext, id: string, options?: PackedOptions): Promise<number> {
+  const flags = options === undefined ? tomlFlags('BinaryName = "crun"\n') : [];
+  await tasks.createContainer(id, imageName, ["sleep", "1000"], runtime, flags);
+  await tasks.createTask(id, {}, options === undefined ? {} : { options });
   expect(existsSync(crunState(daemon, id))).toBe(true);
   return await tasks.start(id);
 }
 
 for (const [kind, options] of [
   ["runc's options", runcOptions({ binaryName: crun ?? "" })],
-  ["generic options", tomlOptions('BinaryName = "crun"')],
+  ["generic options", undefined],
 ] as const) {
   suite.test(
     `OPT-2 INV-6 BinaryName in ${kind}: crun creates, executes, freezes, counts, kills and deletes`,

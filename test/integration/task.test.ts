@@ -784,7 +784,7 @@ describe("Create with bad input", () => {
       [["/no/such/program"], /^OCI runtime create failed: .*(no such file or directory|executable file not found)/i],
       // The second wording is crun's.
       [["/etc"], /^OCI runtime create failed: .*(permission denied|Operation not permitted)/],
-      [[], /^OCI runtime create failed: .*(args|process)/],
+      [[], /^OCI runtime create failed: .*(args|process|open executable)/],
     ];
     for (const [args, wanted] of cases) {
       const shim = await rig.start(await rig.bundle({ args }));

@@ -1,6 +1,9 @@
 /** Runtime options of a request, as a client packs them (contract 1.13). */
 
-import { containerd, runtimeoptions } from "../../proto/gen/shim.js";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { containerd } from "../../proto/gen/shim.js";
+import { processScope } from "./scope.ts";
 
 /** An Any as the Tasks service of the tests takes it. */
 export interface PackedOptions {
@@ -13,8 +16,14 @@ export function runcOptions(options: containerd.runc.v1.Options.$Properties): Pa
   return { typeUrl: "containerd.runc.v1.Options", value: containerd.runc.v1.Options.encode(options).finish() };
 }
 
-/** The generic options that every other runtime type gets, with a TOML table (OPT-2). */
-export function tomlOptions(table: string): PackedOptions {
-  const body = { configBody: new TextEncoder().encode(table) };
-  return { typeUrl: "runtimeoptions.v1.Options", value: runtimeoptions.v1.Options.encode(body).finish() };
+let files = 0;
+
+/**
+ * Flags of ctr that give a container the generic options that every other runtime type gets (OPT-2): a TOML table in a
+ * file. containerd 2 takes them of a container alone, and refuses them in the request for a task.
+ */
+export function tomlFlags(table: string): string[] {
+  const path = join(processScope().dir, `options${++files}.toml`);
+  writeFileSync(path, table);
+  return ["--runtime-config-path", path];
 }
