@@ -5,6 +5,7 @@ import { type Bundle, groupOf, runcRoot } from "../container/bundle.ts";
 import { killCgroup, removeCgroup } from "../linux/cgroup/index.ts";
 import { listDirectory, readFileIfExists, readLink, removeFile } from "../linux/file.ts";
 import { unmountRecursive } from "../linux/mount.ts";
+import { isRunning } from "../linux/process.ts";
 import { findProgram } from "../linux/program.ts";
 import { answers, pathOf, socketPath } from "../socket.ts";
 import { runBriefly } from "./brief.ts";
@@ -40,21 +41,14 @@ export function removeSockets(bundle: Bundle, flags: Flags): void {
 }
 
 /**
- * True when a shim serves this bundle. A killed shim's socket may accept connections a moment longer, until the last of
- * its threads is gone, so its process is looked at first.
+ * True when a shim serves this bundle. A killed shim's socket may accept connections a moment longer, so its process is
+ * looked at first.
  */
 function isServed(bundle: Bundle): boolean {
   const socket = pathOf(bundle.readAddress() ?? "");
   if (socket === undefined) return false;
   const pid = bundle.readShimPid();
   return (pid === undefined || isRunning(pid)) && answers(socket);
-}
-
-/** True when a process with this pid exists and has not ended. */
-function isRunning(pid: number): boolean {
-  const stat = readFileIfExists(`/proc/${pid}/stat`);
-  const state = stat?.charAt(stat.lastIndexOf(")") + 2);
-  return state !== undefined && state !== "Z" && state !== "X";
 }
 
 /** What config.json says of the cgroup; undefined when it says nothing, or is gone. */

@@ -12,6 +12,7 @@ import {
   type Cgroup,
   enableControllers,
   findCgroups,
+  killCgroup,
   type OomWatch,
   removeCgroup,
   watchOom,
@@ -243,14 +244,24 @@ export class Container {
           this.#tellExit(step.key, step.exit);
           break;
         case "kill-all":
-          void this.runc.kill(this.id, 9, true).catch((error) => {
-            if (!saysGone(error)) log.warn(`kill what init left: ${messageOf(error)}`, { container: this.id });
-          });
+          void this.#killAll();
           break;
         case "delete":
           events.delete(this.id, this.init.pid, this.init.exit);
           break;
       }
+    }
+  }
+
+  /** Kills what init has left: by runc, and by the cgroup when runc fails, for init's exit waits for the others. */
+  async #killAll(): Promise<void> {
+    try {
+      await this.runc.kill(this.id, 9, true);
+    } catch (error) {
+      if (saysGone(error)) return;
+      log.warn(`kill what init left: ${messageOf(error)}`, { container: this.id });
+      if (this.#cgroupsPath !== undefined) killCgroup(this.#cgroupsPath);
+      for (const exec of this.execs.values()) exec.watched?.signal(9);
     }
   }
 

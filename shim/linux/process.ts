@@ -1,6 +1,10 @@
 /** What a process says of itself. */
 
+import { readFileIfExists } from "./file.ts";
 import { address, check, cstring, libc } from "./libc.ts";
+
+/** PF_EXITING of the kernel: the process is on its way out, though it may still be running its own end. */
+const EXITING = 0x4;
 
 const PR_SET_NAME = 15;
 const PR_SCHED_CORE = 62;
@@ -19,4 +23,16 @@ export function setName(name: string): void {
  */
 export function shareCore(): void {
   check(libc.prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, PIDTYPE_PGID, 0), "prctl", "PR_SCHED_CORE");
+}
+
+/**
+ * True when a process with this pid exists, has not ended, and is not ending: a killed process closes its files one
+ * after another, and its sockets accept connections until it comes to them.
+ */
+export function isRunning(pid: number): boolean {
+  const stat = readFileIfExists(`/proc/${pid}/stat`);
+  if (stat === undefined) return false;
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const [state, flags] = [fields[0] ?? "X", Number(fields[6])];
+  return state !== "Z" && state !== "X" && (flags & EXITING) === 0;
 }

@@ -22,6 +22,10 @@ export async function install(args: readonly string[]): Promise<number> {
     await Bun.write(Bun.stderr, `berth install: ${(error as Error).message}\nusage: berth install [--bin-dir DIR]\n`);
     return 1;
   }
+  if (!import.meta.dir.startsWith("/$bunfs")) {
+    await Bun.write(Bun.stderr, "berth install: run the compiled dist/berth, which `npm run build` makes\n");
+    return 1;
+  }
   const target = join(directory, "berth");
   try {
     mkdirSync(directory, { recursive: true });
