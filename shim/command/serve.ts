@@ -64,7 +64,6 @@ export async function serve(flags: Flags): Promise<void> {
   try {
     await settleIn(options);
     bundle.writeAddress(addressOf(path));
-    bundle.writeShimPid(process.pid);
   } catch (error) {
     stopListening();
     throw error;
@@ -77,6 +76,7 @@ export async function serve(flags: Flags): Promise<void> {
   writeAll(1, answer);
   letGo();
   // From here on the caller is gone: what `start` need not wait for is loaded while containerd finds its way to us.
+  bundle.writeShimPid(process.pid);
   const { run } = await import("./run.ts");
   const shim = run({
     id: flags.id,
