@@ -31,8 +31,6 @@ import type { Flags } from "./flags.ts";
 
 /** Serves the container's bundle in the working directory until nobody needs the shim any more. @throws Error */
 export async function serve(flags: Flags): Promise<void> {
-  closeInherited();
-  setName("containerd-shim");
   const directory = process.cwd();
   const bundle = new Bundle(directory);
   checkIdentifier(flags.namespace, "namespace");
@@ -47,8 +45,6 @@ export async function serve(flags: Flags): Promise<void> {
     flags.socket === "" ? socketPath(sockets, grpcAddress, flags.namespace, group) : checkSocketPath(flags.socket);
   makeDirectories(path.slice(0, path.lastIndexOf("/")), 0o700);
 
-  log.level = bootstrap.level ?? (flags.debug ? "debug" : "info");
-  log.open(`${directory}/log`, { id: flags.id, namespace: flags.namespace });
   const answer = bootstrapAnswer(bootstrap.modern, addressOf(path));
   const early: Connection[] = [];
   let accept = (connection: Connection): void => {
@@ -76,12 +72,18 @@ export async function serve(flags: Flags): Promise<void> {
   writeAll(1, answer);
   letGo();
   // From here on the caller is gone: what `start` need not wait for is loaded while containerd finds its way to us.
+  closeInherited();
+  setName("containerd-shim");
+  log.level = bootstrap.level ?? (flags.debug ? "debug" : "info");
+  log.open(`${directory}/log`, { id: flags.id, namespace: flags.namespace });
   bundle.writeShimPid(process.pid);
   const { run } = await import("./run.ts");
   const shim = run({
     id: flags.id,
     namespace: flags.namespace,
     path,
+    bundle: directory,
+    spec,
     ttrpcPath: pathOf(addressOf(bootstrap.ttrpcAddress ?? Bun.env["TTRPC_ADDRESS"] ?? "")) ?? "",
     stopListening,
   });
