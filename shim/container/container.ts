@@ -70,7 +70,9 @@ export class Container {
   readonly init: Process;
   readonly execs = new Map<string, Process>();
   /** Kept from the creation on, because a dead init has none (T-STS-1). */
-  cgroup: Cgroup | undefined;
+  #cgroup: Cgroup | undefined;
+  /** Init is there, and its cgroup has not been looked at yet. */
+  #cgroupIsNew = false;
   readonly #host: Host;
   readonly #order: Order<Exit>;
   readonly #cgroupsPath: string | undefined;
@@ -138,6 +140,8 @@ export class Container {
       throw error instanceof MountError && error.invalid ? invalidArgument(error.message) : error;
     }
     this.#tell(this.#order.created());
+    // No code of the user runs before Start, so the answer of Create need not wait for the watch; Start does.
+    setTimeout(() => this.#watchCgroup());
   }
 
   /** Runs the runc command that makes init, and takes init over. */
@@ -157,13 +161,14 @@ export class Container {
     } finally {
       this.#host.reaper.release(capture);
     }
-    this.#watchCgroup();
+    this.#cgroupIsNew = true;
   }
 
   /** What {@link restore} of a checkpoint needs of the container. */
   async #restore(): Promise<void> {
     const { bundle, request } = this;
     await this.#runInit("OCI runtime restore failed", (stdio) => restore(this.runc, this.id, bundle, request, stdio));
+    this.#watchCgroup();
   }
 
   #mountRootfs(): void {
@@ -216,12 +221,21 @@ export class Container {
     });
   }
 
+  /** The container's cgroup; undefined when it has none, or it could not be found. */
+  get cgroup(): Cgroup | undefined {
+    this.#watchCgroup();
+    return this.#cgroup;
+  }
+
   /** Arms the OOM watch before any code of the user can run (T-CRE-6), and readies the cgroup (T-CRE-9). */
   #watchCgroup(): void {
+    if (!this.#cgroupIsNew) return;
+    this.#cgroupIsNew = false;
     try {
-      this.cgroup = findCgroups(this.init.pid);
-      for (const error of enableControllers(this.cgroup)) log.warn(error.message, { container: this.id });
-      this.#oom = watchOom(this.cgroup, () => this.#host.events.oom(this.id));
+      const cgroup = findCgroups(this.init.pid);
+      this.#cgroup = cgroup;
+      for (const error of enableControllers(cgroup)) log.warn(error.message, { container: this.id });
+      this.#oom = watchOom(cgroup, () => this.#host.events.oom(this.id));
     } catch (error) {
       log.warn(`no OOM events: ${messageOf(error)}`, { container: this.id });
     }
@@ -268,6 +282,7 @@ export class Container {
   }
 
   #tellExit(key: string, exit: Exit): void {
+    this.#watchCgroup();
     this.#oom?.check();
     const process = key === "" ? this.init : this.execs.get(key);
     const wasPaused = this.init.state === "paused";
@@ -318,6 +333,7 @@ export class Container {
         throw failedPrecondition(`container ${this.id} init process is not running`);
       }
       const next = process.next("start");
+      this.#watchCgroup();
       this.#order.starting(process.key);
       try {
         if (process.key !== "") await this.#startExec(process, signal);
