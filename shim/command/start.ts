@@ -14,6 +14,8 @@ const runtimeEnvironment = {
   BUN_JSC_forceMiniVMMode: "1",
   BUN_JSC_useConcurrentGC: "0",
   BUN_JSC_numberOfGCMarkers: "1",
+  // Bytes between collections: a heap that grows further before the first one stays in pieces.
+  BUN_JSC_gcMaxHeapSize: "1500000",
 };
 
 /**

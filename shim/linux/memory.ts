@@ -7,20 +7,24 @@ const SYS_madvise = process.arch === "arm64" ? 233 : 28;
 const MADV_DONTNEED = 4;
 
 /**
- * Unmaps the pages of programs and libraries that this process has touched and may never touch again. They stay in the
- * page cache, which all shims share, and come back by a minor fault.
- *
- * Invariant: only mappings that cannot be written to and hold no page of our own are given up: a page that was
- * relocated after loading would be lost.
+ * The mappings of programs and libraries that {@link dropPages} may have: those that cannot be written to and hold no
+ * page of our own. A page that was relocated after loading would be lost. Such mappings stay for the life of a process.
+ * @throws ErrnoError
  */
-export function dropFilePages(): void {
-  for (const { start, length } of cleanFileMappings(readFile("/proc/self/smaps", 64 << 20))) {
-    libc.syscall(SYS_madvise, start, length, MADV_DONTNEED, 0, 0);
-  }
+export function programMappings(): Range[] {
+  return cleanFileMappings(readFile("/proc/self/smaps", 64 << 20));
+}
+
+/**
+ * Unmaps pages that this process has touched and may never touch again. They stay in the page cache, which all shims
+ * share, and come back by a minor fault. @param ranges from {@link programMappings}
+ */
+export function dropPages(ranges: readonly Range[]): void {
+  for (const { start, length } of ranges) libc.syscall(SYS_madvise, start, length, MADV_DONTNEED, 0, 0);
 }
 
 /** A range of addresses. */
-interface Range {
+export interface Range {
   readonly start: number;
   readonly length: number;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { cleanFileMappings, dropFilePages } from "../../../../shim/linux/memory.ts";
+import { cleanFileMappings, dropPages, programMappings } from "../../../../shim/linux/memory.ts";
 
 const mapping = (line: string, anonymous: number) => `${line}
 Size:               4 kB
@@ -31,7 +31,7 @@ test("only pages that come back from a file as they are may be given up", () => 
 
 test("a process that has given them up goes on", () => {
   for (let round = 0; round < 20; round++) {
-    dropFilePages();
+    dropPages(programMappings());
     expect(JSON.parse(JSON.stringify({ round }))).toEqual({ round });
   }
 });
