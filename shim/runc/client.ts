@@ -260,7 +260,7 @@ function runcLimit(limit: number): number {
 function environment(): Record<string, string> {
   const env: Record<string, string> = {};
   for (const [key, value] of Object.entries(Bun.env)) {
-    if (value !== undefined && key !== "NOTIFY_SOCKET" && !key.startsWith("BUN_")) env[key] = value;
+    if (value !== undefined && key !== "NOTIFY_SOCKET" && !/^(BUN|MIMALLOC)_/.test(key)) env[key] = value;
   }
   return env;
 }
