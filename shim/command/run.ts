@@ -3,7 +3,6 @@
 import { deadlines } from "../../proto/deadlines.ts";
 import { messageOf, toStatus } from "../../proto/errdefs.ts";
 import { Server } from "../../proto/ttrpc/server.ts";
-import type { Bundle, BundleSpec } from "../container/bundle.ts";
 import { Reaper } from "../linux/reaper.ts";
 import { log } from "../log.ts";
 import { Events } from "../task/events.ts";
@@ -17,9 +16,6 @@ export interface Setting {
   readonly namespace: string;
   /** Of the socket. */
   readonly path: string;
-  /** The bundle that `start` was called for, and what its config.json says. */
-  readonly bundle: string;
-  readonly spec: BundleSpec;
   /** Of containerd's ttrpc socket, for events; empty when there is none. */
   readonly ttrpcPath: string;
   /** Stops listening and removes the socket. */
@@ -51,14 +47,7 @@ export function run(setting: Setting): { server: Server; dump: () => object } {
     process.exit(0);
   };
   const events = new Events((topic, value) => publisher.publish(topic, value));
-  // The first Create is for the bundle that has been read a moment ago.
-  let known: Setting | undefined = setting;
-  const readSpec = (bundle: Bundle): BundleSpec => {
-    const spec = known?.bundle === bundle.path ? known.spec : bundle.readSpec();
-    known = undefined;
-    return spec;
-  };
-  const host = { namespace: setting.namespace, reaper, events, readSpec };
+  const host = { namespace: setting.namespace, reaper, events };
   const service = new TaskService(
     host,
     () => void end(deadlines.shutdown),

@@ -82,8 +82,6 @@ export async function serve(flags: Flags): Promise<void> {
     id: flags.id,
     namespace: flags.namespace,
     path,
-    bundle: directory,
-    spec,
     ttrpcPath: pathOf(addressOf(bootstrap.ttrpcAddress ?? Bun.env["TTRPC_ADDRESS"] ?? "")) ?? "",
     stopListening,
   });

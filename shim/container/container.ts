@@ -38,8 +38,6 @@ export interface Host {
   readonly namespace: string;
   readonly reaper: Reaper;
   readonly events: Events;
-  /** Reads a bundle's config.json, or remembers it. @throws ContainerdError InvalidArgument */
-  readonly readSpec: (bundle: Bundle) => BundleSpec;
 }
 
 /** A Create request, checked. */
@@ -106,7 +104,7 @@ export class Container {
    */
   static async create(request: CreateRequest, host: Host, signal: AbortSignal): Promise<Container> {
     const bundle = new Bundle(request.bundle);
-    const container = new Container(request, host.readSpec(bundle), host);
+    const container = new Container(request, bundle.readSpec(), host);
     await container.#create(signal);
     return container;
   }
