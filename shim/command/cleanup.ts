@@ -27,7 +27,7 @@ export async function cleanUp(bundle: Bundle, flags: Flags): Promise<void> {
   const deleted = await runcDelete(bundle, flags.id, flags.namespace);
   const cgroup = cgroupsPathOf(bundle);
   if (cgroup !== undefined) {
-    if (!deleted) killCgroup(cgroup);
+    if (!deleted) killCgroup(cgroup, flags.id);
     await removeCgroup(cgroup);
   }
   unmountRecursive(bundle.rootfs);

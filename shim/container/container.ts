@@ -182,8 +182,11 @@ export class Container {
       await this.runc.delete(this.id, true).catch((error) => {
         if (!saysGone(error)) log.warn(`clean up failed create: ${messageOf(error)}`, { container: this.id });
       });
-      // A runc that was killed early does not know its own cgroup any more.
-      if (this.#cgroupsPath !== undefined) await removeCgroup(this.#cgroupsPath);
+      // A runtime that was killed early does not know its own cgroup any more, nor (crun) its child in it.
+      if (this.#cgroupsPath !== undefined) {
+        killCgroup(this.#cgroupsPath, this.id);
+        await removeCgroup(this.#cgroupsPath);
+      }
     }
     this.#oom?.close();
     try {
@@ -274,7 +277,7 @@ export class Container {
     } catch (error) {
       if (saysGone(error)) return;
       log.warn(`kill what init left: ${messageOf(error)}`, { container: this.id });
-      if (this.#cgroupsPath !== undefined) killCgroup(this.#cgroupsPath);
+      if (this.#cgroupsPath !== undefined) killCgroup(this.#cgroupsPath, this.id);
       for (const exec of this.execs.values()) exec.watched?.signal(9);
     }
   }

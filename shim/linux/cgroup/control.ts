@@ -113,11 +113,12 @@ export async function joinCgroup(path: string, pid: number, options: { readonly 
 
 /**
  * Kills every process in cgroup `path` and below it: for when the runtime that should do it is missing or hangs (R08).
- * Only a cgroup named from the root is touched.
+ * Only a cgroup named from the root is touched, and only one that bears the container's id: one that was named
+ * otherwise may be shared with others.
  */
-export function killCgroup(path: string, options: { readonly root?: string } = {}): void {
+export function killCgroup(path: string, id: string, options: { readonly root?: string } = {}): void {
   const name = clean(path);
-  if (!path.startsWith("/") || name === "/") {
+  if (!path.startsWith("/") || id === "" || !name.endsWith(id)) {
     return;
   }
   const root = options.root ?? "";
