@@ -35,6 +35,8 @@ export class OutputFifo {
   #watch: Watch | undefined;
   #drain: { fd: number; stream: ByteReader } | undefined;
   #dropped = 0;
+  /** We read in the place of a reader that has gone, or have stood aside for a moment. */
+  #standsIn = false;
   #rescanning = false;
   /** Something happened since the last look began. */
   #stale = false;
@@ -110,7 +112,7 @@ export class OutputFifo {
     close(this.#reader);
   }
 
-  #listen(mask: number, onEvent: () => void): void {
+  #listen(mask: number, onEvent: (mask: number) => void): void {
     const before = this.#watch;
     this.#watch = undefined;
     try {
@@ -134,7 +136,11 @@ export class OutputFifo {
     if (this.unread > 0) void this.#rescan();
   };
 
-  readonly #onDoubt = (): void => void this.#rescan();
+  /** Who opens the FIFO may be a reader: we stand aside at once, before we know, so that nothing of his is taken. */
+  readonly #onDoubt = (mask: number): void => {
+    if ((mask & IN.OPEN) !== 0) this.#standAside();
+    void this.#rescan();
+  };
 
   /** Finds out whether somebody still reads, and takes or gives back the reader's place; an event is never missed. */
   async #rescan(): Promise<void> {
@@ -152,7 +158,7 @@ export class OutputFifo {
         void this.#startDraining();
         // A reader that came before its opening was watched for.
         this.#stale = true;
-      } else if (readers > 0 && (this.#drain !== undefined || !this.#stale)) {
+      } else if (readers > 0 && (this.#standsIn || !this.#stale)) {
         this.#stopDraining();
         this.#listen(IN.CLOSE_NOWRITE, this.#onReaderGone);
       } else {
@@ -167,7 +173,8 @@ export class OutputFifo {
     const fd = duplicate(this.#reader);
     const stream = byteReader(fd);
     this.#drain = { fd, stream };
-    log.info(`nobody reads ${this.#label} any more: its output is dropped until somebody does`);
+    if (!this.#standsIn) log.info(`nobody reads ${this.#label} any more: its output is dropped until somebody does`);
+    this.#standsIn = true;
     try {
       for (;;) {
         const { value, done } = await stream.read();
@@ -179,11 +186,18 @@ export class OutputFifo {
     }
   }
 
-  #stopDraining(): void {
+  /** Reads no more for now. */
+  #standAside(): void {
     const drain = this.#drain;
     if (drain === undefined) return;
     this.#drain = undefined;
     void drain.stream.cancel().finally(() => close(drain.fd));
+  }
+
+  /** Gives the reader's place back. */
+  #stopDraining(): void {
+    this.#standAside();
+    this.#standsIn = false;
     if (this.#dropped > 0) log.warn(`dropped ${this.#dropped} bytes of ${this.#label}: nobody read ${this.path}`);
     this.#dropped = 0;
   }
