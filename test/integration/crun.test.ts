@@ -15,12 +15,23 @@ import { containerSuite, type TestContext } from "../lib/suite.ts";
 import { waitFor } from "../lib/wait.ts";
 
 const crun = Bun.which("crun");
+
+/** Why this crun cannot run what this containerd writes; undefined when it can. */
+function mismatch(): string | undefined {
+  if (crun === null || Bun.which("containerd") === null) return undefined;
+  const said = (program: string): string => Bun.spawnSync([program, "--version"]).stdout.toString();
+  const spec = /^spec: (\S+)/m.exec(said(crun))?.[1] ?? "";
+  const daemon = / v?(\d+)\.\S+/.exec(said("containerd"));
+  if (Number(daemon?.[1]) < 2 || spec !== "1.0.0") return undefined;
+  return `containerd${daemon?.[0]} writes specs of version 1.2, and this crun knows ${spec}`;
+}
+
 const skip = !testsBerth
   ? "the reference refuses generic options"
   : crun === null
     ? "crun is not installed"
     : isCgroup2()
-      ? undefined
+      ? mismatch()
       : "crun refuses a machine with cgroup v1 and v2 side by side";
 
 const suite = containerSuite();
