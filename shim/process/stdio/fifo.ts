@@ -153,7 +153,8 @@ export class OutputFifo {
       this.#stale = false;
       const readers = await countReaders(this.path);
       if (this.#closed) break;
-      if (readers === 0 && this.#drain === undefined) {
+      // Who came while we counted may have been passed over.
+      if (readers === 0 && this.#drain === undefined && !this.#stale) {
         this.#listen(IN.CLOSE_NOWRITE | IN.OPEN, this.#onDoubt);
         void this.#startDraining();
         // A reader that came before its opening was watched for.
