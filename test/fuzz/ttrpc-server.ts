@@ -66,6 +66,8 @@ class Session {
   inputs = 0;
   readonly #random: Random;
   #last = 0;
+  /** Highest id that the server has admitted: a frame too large is refused before its id is looked at, as Go does. */
+  #admitted = 0;
 
   constructor(random: Random) {
     this.#random = random;
@@ -76,8 +78,9 @@ class Session {
     this.inputs++;
   }
 
-  nextId(): number {
+  nextId(isAdmitted = true): number {
     this.#last += this.#random.oneIn(10) ? 2 * (1 + this.#random.below(1000)) : 2;
+    if (isAdmitted) this.#admitted = this.#last - 1;
     return this.#last - 1;
   }
 
@@ -89,7 +92,7 @@ class Session {
 
   /** An id that must be refused: even, used, or below a used one. */
   badId(): number {
-    const last = this.#last - 1;
+    const last = this.#admitted;
     if (last < 1 || this.#random.oneIn(2)) return 2 * this.#random.below(0x7fffffff);
     // A stream's id would be told apart from its stream no more.
     const id = 1 + 2 * this.#random.below((last + 1) / 2);
@@ -175,7 +178,7 @@ function addInput(session: Session, random: Random): void {
   } else if (kind < 97) {
     addStream(session, random);
   } else if (random.oneIn(600)) {
-    const id = session.nextId();
+    const id = session.nextId(false);
     session.add(frameOf(id, random.pick([1, 3]), 0, new Uint8Array((4 << 20) + 1 + random.below(1 << 20))));
     session.expect(id, Code.ResourceExhausted);
   }
