@@ -1,6 +1,7 @@
 /**
  * Generates protobuf modules from our .proto files into proto/gen (not committed): rows of data that proto/codec/message.ts
- * encodes and decodes by, with the declarations that pbjs writes for its static code, which they behave like.
+ * encodes and decodes by, with the declarations that pbjs writes for its static code, which they behave like; and the
+ * table of the daemon's services.
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -8,6 +9,7 @@ import { join } from "node:path";
 import { Glob } from "bun";
 import { modules, parse, runPbjs } from "./codec/pbjs.ts";
 import { moduleText } from "./codec/rows.ts";
+import { serviceDeclarations, serviceTable } from "./codec/services.ts";
 
 const root = import.meta.dir;
 const out = join(root, "gen");
@@ -19,7 +21,8 @@ function isFresh(): boolean {
     ...[...new Glob("{**/*.proto,codec/*.ts}").scanSync(root)].map((p) => join(root, p)),
   ];
   const newest = Math.max(...sources.map((p) => statSync(p).mtimeMs));
-  return Object.keys(modules).every((name) =>
+  const names = [...Object.keys(modules), "services"];
+  return names.every((name) =>
     [".js", ".d.ts"].every((end) => {
       const file = statSync(join(out, name + end), { throwIfNoEntry: false });
       return file !== undefined && file.mtimeMs > newest;
@@ -46,6 +49,14 @@ if (!isFresh()) {
       writeFileSync(types, declarations(readFileSync(types, "utf8")));
       renameSync(types, join(out, `${name}.d.ts`));
       renameSync(target, join(out, `${name}.js`));
+    }
+    const daemon = parse(modules["supervisor"] ?? []);
+    for (const [end, text] of [
+      ["d.ts", serviceDeclarations(daemon, "./supervisor.js")],
+      ["js", serviceTable(daemon, "./supervisor.js")],
+    ] as const) {
+      writeFileSync(join(temporary, `services.${end}`), text);
+      renameSync(join(temporary, `services.${end}`), join(out, `services.${end}`));
     }
   } catch (error) {
     console.error(`generate: ${error instanceof Error ? error.message : String(error)}`);

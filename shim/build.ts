@@ -3,13 +3,13 @@
 import { mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { slimProtobufjs, withoutLong } from "../proto/codec/slim.ts";
+import { slimProtobufjs, withoutLong, withoutProtoLoader } from "../proto/codec/slim.ts";
 
 const root = join(import.meta.dir, "..");
 const { values } = parseArgs({ options: { out: { type: "string", default: join(root, "dist") } } });
 const out = resolve(values.out);
 /** Names of roles, each a link to the executable. */
-const links = ["containerd-shim-berth-v2"];
+const links = ["containerd-shim-berth-v2", "berthd"];
 
 mkdirSync(out, { recursive: true });
 const result = await Bun.build({
@@ -20,7 +20,7 @@ const result = await Bun.build({
   splitting: true,
   bytecode: true,
   minify: true,
-  plugins: [withoutLong, slimProtobufjs],
+  plugins: [withoutLong, slimProtobufjs, withoutProtoLoader],
   // The working directory of a shim is a bundle: nothing that lies there may be read as our configuration.
   compile: { outfile: join(out, "berth"), autoloadDotenv: false, autoloadBunfig: false },
 });

@@ -7,6 +7,7 @@ import { parseFlags } from "./command/flags.ts";
 
 /** What a shim is called by: containerd-shim-berth-v2, or any other name of a shim that it replaces by runtime_path. */
 const shimName = /(?:^|\/)containerd-shim-[^/]+$/;
+const daemonName = /(?:^|\/)berthd$/;
 
 async function shim(args: readonly string[]): Promise<number> {
   const flags = parseFlags(args);
@@ -34,7 +35,8 @@ async function main(): Promise<number> {
   const args = process.argv.slice(2);
   if (shimName.test(process.argv0)) return shim(args);
   if (args[0] === "shim") return shim(args.slice(1));
-  return (await import("../supervisor/main.ts")).main(args);
+  const command = daemonName.test(process.argv0) ? ["daemon", ...args] : args;
+  return (await import("../supervisor/main.ts")).main(command);
 }
 
 try {

@@ -2,6 +2,7 @@
 
 const usage = `usage: berth COMMAND
 
+  daemon ...                run the daemon, as under the name berthd
   install [--bin-dir DIR]   put the executable and its links where containerd looks
   shim ...                  be the shim, as under the name containerd-shim-berth-v2
   version                   print the version
@@ -11,6 +12,8 @@ const usage = `usage: berth COMMAND
 export async function main(args: readonly string[]): Promise<number> {
   const [command, ...rest] = args;
   switch (command) {
+    case "daemon":
+      return (await import("./cli/daemon.ts")).daemon(rest);
     case "install":
       return (await import("./cli/install.ts")).install(rest);
     case "version":

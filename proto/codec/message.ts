@@ -42,7 +42,7 @@ const UNKNOWNS = "$unknowns";
 /** Wire type of what starts with its length. */
 const DELIMITED = 2;
 
-/** How often a field may be there, in a row. A map is one of string to string. */
+/** How often a field may be there, in a row. A map is one of string to string, or of string to message. */
 export const labels = { singular: 0, optional: 1, repeated: 2, packed: 3, map: 4 } as const;
 
 /** The two numbers that a row has for a field: its number, and type + 16 * label + 128 * index of the message type. */
@@ -172,11 +172,13 @@ export class MessageType {
         // A default of a decoded message.
       } else if (label === labels.map) {
         for (const key of Object.keys(value)) {
-          writer.uint32(tag).fork().uint32(10).string(key);
-          writer
-            .uint32(18)
-            .string((value as Record<string, string>)[key] as string)
-            .ldelim();
+          writer.uint32(tag).fork().uint32(10).string(key).uint32(18);
+          const entry = (value as Record<string, unknown>)[key];
+          if (of === undefined) writer.string(entry as string).ldelim();
+          else
+            of.#write(entry as Message, writer.fork(), depth + 1)
+              .ldelim()
+              .ldelim();
         }
       } else if (of !== undefined) {
         of.#write(value as Message, writer.uint32(tag).fork(), depth + 1).ldelim();
@@ -228,6 +230,11 @@ export class MessageType {
     return message;
   }
 
+  #readEntry(reader: Reader, map: Record<string, Message>, depth: number): void {
+    const read = (): Message => this.#read(reader, reader.size(), depth + 1, undefined);
+    readEntry(reader, map, this.#create(), depth, read);
+  }
+
   /** False when the field is not sent as its type is: it is unknown then. */
   #readField(reader: Reader, field: Field, wireType: number, message: Message, depth: number): boolean {
     const { name, type, label, of } = field;
@@ -235,7 +242,8 @@ export class MessageType {
     if (label >= labels.repeated) {
       if (label === labels.map) {
         if (wireType !== DELIMITED) return false;
-        readEntry(reader, message[name] as Record<string, string>, depth);
+        if (of === undefined) readEntry(reader, message[name] as Record<string, string>, "", depth, readText);
+        else of.#readEntry(reader, message[name] as Record<string, Message>, depth);
         return true;
       }
       // Every number may come packed or not, whatever the schema says.
@@ -267,18 +275,31 @@ function readValue(reader: Reader, type: number): unknown {
   return (reader as unknown as Methods)[type === STRING ? "stringVerify" : (types[type] ?? "")]?.();
 }
 
-/** Reads an entry of a map: a message of its own with a key in field 1 and a value in field 2. */
-function readEntry(reader: Reader, map: Record<string, string>, depth: number): void {
+function readText(reader: Reader): string {
+  return reader.stringVerify();
+}
+
+/**
+ * Reads an entry of a map: a message of its own with a key in field 1 and a value in field 2.
+ * @param absent the value of an entry that has none
+ */
+function readEntry<T>(
+  reader: Reader,
+  map: Record<string, T>,
+  absent: T,
+  depth: number,
+  read: (reader: Reader) => T,
+): void {
   const outer = reader.len;
   const end = reader.size() + reader.pos;
   if (end > outer) throw RangeError("index out of range");
   reader.len = end;
   let key = "";
-  let value = "";
+  let value = absent;
   while (reader.pos < end) {
     const tag = reader.tag();
     if (tag === 10) key = reader.stringVerify();
-    else if (tag === 18) value = reader.stringVerify();
+    else if (tag === 18) value = read(reader);
     else reader.skipType(tag & 7, depth, tag >>> 3);
   }
   if (reader.pos !== end) throw RangeError("index out of range");
@@ -295,6 +316,11 @@ export function messageTypes(rows: readonly (string | Row)[]): MessageType[] {
     module.push(new MessageType(module, rows[at] as string, rows[at + 1] as Row));
   }
   return module;
+}
+
+/** A message type with the types that are declared in it, as pbjs' classes have them. */
+export function withNested(type: MessageType, nested: Record<string, unknown>): MessageType {
+  return Object.assign(type, nested);
 }
 
 /** An enum as pbjs makes it: numbers by name, and names by number where nothing enumerates them. */

@@ -6,6 +6,23 @@ import protobuf from "protobufjs";
 /** The folder of our .proto files. */
 const root = join(import.meta.dir, "..");
 
+/** Files of the services that the daemon answers. */
+const services = [
+  ...[
+    "containers",
+    "content",
+    "diff",
+    "events",
+    "images",
+    "introspection",
+    "leases",
+    "mounts",
+    "namespaces",
+    "sandbox",
+  ],
+  ...["snapshots", "streaming", "tasks", "transfer", "version"],
+].map((name) => `containerd/services/${name}.proto`);
+
 /**
  * Module name to the files it is made of; files they import come along. One module per reader, because what a module
  * holds is paid for in memory by every process that loads it: the serving shim loads `shim`, and the cgroup metrics only
@@ -25,6 +42,20 @@ export const modules: Readonly<Record<string, readonly string[]>> = {
   ],
   cgroups1: ["containerd/cgroups1.proto"],
   cgroups2: ["containerd/cgroups2.proto"],
+  supervisor: [
+    ...services,
+    "grpc/health.proto",
+    "containerd/task.proto",
+    "containerd/process.proto",
+    "containerd/types.proto",
+    "containerd/events.proto",
+    "containerd/forward.proto",
+    "containerd/runc.proto",
+    "containerd/runtimeoptions.proto",
+    "containerd/runtime-sandbox.proto",
+    "containerd/transfer.proto",
+    "containerd/metadata-events.proto",
+  ],
 };
 
 /**

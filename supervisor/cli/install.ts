@@ -5,7 +5,7 @@ import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 /** Links to the executable, one for each role that containerd or a person calls by name. */
-const links = ["containerd-shim-berth-v2"];
+const links = ["containerd-shim-berth-v2", "berthd"];
 const defaultDirectory = "/usr/local/bin";
 
 /**

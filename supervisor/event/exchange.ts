@@ -1,0 +1,133 @@
+/**
+ * The bus that everything is told on. An event is given to every subscriber whose filter lets it through, in the order of
+ * publication; a subscriber that does not read is cut off with an error when its queue is full, so that it knows.
+ */
+
+import { ContainerdError, invalidArgument } from "../../proto/errdefs.ts";
+import { containerd, type google } from "../../proto/gen/supervisor.js";
+import { isIdentifier } from "../../proto/identifiers.ts";
+import { Code } from "../../proto/ttrpc/status.ts";
+import { type FieldLookup, parseFilters } from "../store/filter.ts";
+import { fieldOfEvent } from "./fields.ts";
+
+/** An event with where and when it happened. */
+export type Envelope = containerd.types.Envelope.$Properties;
+
+/** Events that wait for one subscriber, at most. */
+const MAX_QUEUED = 65_536;
+
+interface Subscriber {
+  readonly passes: (lookup: FieldLookup) => boolean;
+  readonly queue: Envelope[];
+  wake: (() => void) | undefined;
+  isOverrun: boolean;
+}
+
+/** The exchange of one daemon. */
+export class Exchange {
+  readonly #subscribers = new Set<Subscriber>();
+
+  /**
+   * Publishes an event of the daemon itself.
+   * @param event its message name and encoded bytes
+   */
+  publish(namespace: string, topic: string, event: { name: string; value: Uint8Array }): void {
+    this.forward({ timestamp: now(), namespace, topic, event: { type_url: event.name, value: event.value } });
+  }
+
+  /**
+   * Passes an event on, with the time and namespace that it has.
+   * @throws ContainerdError InvalidArgument when topic, namespace or timestamp is missing or wrong
+   */
+  forward(envelope: Envelope): void {
+    check(envelope);
+    const lookup = lookupOf(envelope);
+    for (const subscriber of this.#subscribers) {
+      if (subscriber.isOverrun || !subscriber.passes(lookup)) continue;
+      if (subscriber.queue.length >= MAX_QUEUED) {
+        subscriber.isOverrun = true;
+        subscriber.queue.length = 0;
+      } else {
+        subscriber.queue.push(envelope);
+      }
+      subscriber.wake?.();
+    }
+  }
+
+  /** Number of subscribers, and of events that wait for them. */
+  get depth(): { subscribers: number; queued: number } {
+    let queued = 0;
+    for (const { queue } of this.#subscribers) queued += queue.length;
+    return { subscribers: this.#subscribers.size, queued };
+  }
+
+  /**
+   * Subscribes at once; what is published from now on comes out of the result until the signal is aborted.
+   * @throws ContainerdError InvalidArgument for a wrong filter; ResourceExhausted, from the iteration, when the queue ran
+   * over
+   */
+  subscribe(filters: readonly string[], signal: AbortSignal): AsyncIterable<Envelope> {
+    const subscriber: Subscriber = { passes: parseFilters(filters), queue: [], wake: undefined, isOverrun: false };
+    this.#subscribers.add(subscriber);
+    const leave = (): void => {
+      this.#subscribers.delete(subscriber);
+      subscriber.wake?.();
+    };
+    signal.addEventListener("abort", leave, { once: true });
+    if (signal.aborted) leave();
+    const subscribers = this.#subscribers;
+    return (async function* events() {
+      try {
+        while (!signal.aborted) {
+          if (subscriber.isOverrun) {
+            throw new ContainerdError(
+              Code.ResourceExhausted,
+              `more than ${MAX_QUEUED} events waited for this subscriber: subscribe again and read faster`,
+            );
+          }
+          const batch = subscriber.queue.splice(0, 1024);
+          if (batch.length > 0) {
+            yield* batch;
+            continue;
+          }
+          const { promise, resolve } = Promise.withResolvers<void>();
+          subscriber.wake = resolve;
+          await promise;
+          subscriber.wake = undefined;
+        }
+      } finally {
+        signal.removeEventListener("abort", leave);
+        subscribers.delete(subscriber);
+      }
+    })();
+  }
+}
+
+/** The present as protobuf has it. */
+export function now(): google.protobuf.Timestamp.$Properties {
+  const ms = Date.now();
+  return { seconds: Math.floor(ms / 1000), nanos: (ms % 1000) * 1_000_000 };
+}
+
+function check({ topic, namespace, timestamp }: Envelope): void {
+  if (!isIdentifier(namespace ?? "")) {
+    throw invalidArgument(`event envelope has invalid namespace ${JSON.stringify(namespace ?? "")}: invalid argument`);
+  }
+  if (!/^(?:\/[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)+$/.test(topic ?? "")) {
+    throw invalidArgument(`envelope topic ${JSON.stringify(topic ?? "")}: invalid argument`);
+  }
+  if (!timestamp) throw invalidArgument("timestamp must be set on forwarded event: invalid argument");
+}
+
+/** Fields that filters may ask for: topic, namespace, and those of the event itself after `event.`. */
+function lookupOf(envelope: Envelope): FieldLookup {
+  return ([first = "", ...rest]) => {
+    if (first === "namespace" && rest.length === 0) return envelope.namespace || undefined;
+    if (first === "topic" && rest.length === 0) return envelope.topic || undefined;
+    if (first === "event" && envelope.event) return fieldOfEvent(envelope.event, rest);
+    return undefined;
+  };
+}
+
+/** The codec that events of the daemon's own are encoded by. */
+export const events = containerd.events;

@@ -1,0 +1,193 @@
+/**
+ * The gRPC server: services by name, with handlers of plain values and async iterables. The one place where errors become
+ * gRPC statuses.
+ */
+
+import {
+  type Metadata,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServiceDefinition,
+  type sendUnaryData,
+  type UntypedHandleCall,
+} from "@grpc/grpc-js";
+import { toStatus } from "../../proto/errdefs.ts";
+import { type Method, services } from "../../proto/gen/services.js";
+import { CallContext } from "./context.ts";
+
+/** Longest message either way (contract: messages up to 16 MiB). */
+const MAX_MESSAGE = 16 << 20;
+
+type Services = typeof services;
+type Decoder = { decode(bytes: Uint8Array): unknown };
+type Encoder = { encode(message: never): { finish(): Uint8Array } };
+
+/** What a handler gets for a message class: the decoded message. */
+export type Decoded<C extends Decoder> = ReturnType<C["decode"]>;
+/** What a handler gives for a message class: any object of its fields. */
+export type Encodable<C extends Encoder> = Parameters<C["encode"]>[0];
+
+/** The handler of one method: requests and responses that stream are async iterables. */
+export type Handler<M> =
+  M extends Method<infer Q extends Decoder, infer R extends Encoder, infer QS, infer RS>
+    ? (
+        request: QS extends true ? AsyncIterable<Decoded<Q>> : Decoded<Q>,
+        context: CallContext,
+      ) => RS extends true
+        ? AsyncIterable<Encodable<R> | EncodedMessage>
+        : Promise<Encodable<R> | EncodedMessage> | Encodable<R> | EncodedMessage
+    : never;
+
+/** The handlers of a service. A method that is not there is answered Unimplemented. */
+export type Handlers<S extends keyof Services> = { [M in keyof Services[S]]?: Handler<Services[S][M]> };
+
+/** A response whose bytes the handler has already. */
+export class EncodedMessage {
+  readonly bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+}
+
+interface UntypedMethod {
+  readonly request: Decoder;
+  readonly response: Encoder;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
+}
+
+type AnyCall = ServerUnaryCall<unknown, unknown> & {
+  write(message: unknown): boolean;
+  end(): void;
+  destroy?(error?: Error): void;
+};
+
+/** Serves containerd's API on unix sockets. */
+export class GrpcServer {
+  readonly #server = new Server({
+    "grpc.max_receive_message_length": MAX_MESSAGE,
+    "grpc.max_send_message_length": MAX_MESSAGE,
+  });
+  readonly #onCall: ((service: string, method: string, code: number, ms: number) => void) | undefined;
+
+  /** @param onCall told of every call that has ended, with its gRPC code and how long it took */
+  constructor(onCall?: (service: string, method: string, code: number, ms: number) => void) {
+    this.#onCall = onCall;
+  }
+
+  /** Adds a service under its full name. */
+  register<S extends keyof Services>(name: S, handlers: Handlers<S>): this {
+    const definition: Record<string, ServiceDefinition[string]> = {};
+    const implementation: Record<string, UntypedHandleCall> = {};
+    for (const [method, row] of Object.entries(services[name]) as [string, UntypedMethod][]) {
+      const handler = (handlers as Record<string, unknown>)[method];
+      if (handler === undefined) continue;
+      definition[method] = {
+        path: `/${name}/${method}`,
+        requestStream: row.requestStream,
+        responseStream: row.responseStream,
+        requestDeserialize: (bytes) => row.request.decode(bytes),
+        responseSerialize: (message) => encode(row.response, message),
+        requestSerialize: () => Buffer.alloc(0),
+        responseDeserialize: () => undefined,
+      };
+      implementation[method] = this.#adapt(name, method, row, handler as UntypedHandler);
+    }
+    this.#server.addService(definition, implementation);
+    return this;
+  }
+
+  /**
+   * Listens on a unix socket at a path that does not exist.
+   * @throws Error when the path is taken or cannot be made
+   */
+  listen(path: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) =>
+        error ? reject(error) : resolve(),
+      );
+    });
+  }
+
+  /** Ends: new calls are refused, and after `graceMs` milliseconds those that still run are cut off. */
+  async stop(graceMs: number): Promise<void> {
+    const timer = setTimeout(() => this.#server.forceShutdown(), graceMs);
+    await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    clearTimeout(timer);
+  }
+
+  #adapt(service: string, method: string, row: UntypedMethod, handler: UntypedHandler): UntypedHandleCall {
+    const ended = (started: number, code: number): void =>
+      this.#onCall?.(service, method, code, performance.now() - started);
+    const unary = async (call: AnyCall, answer: sendUnaryData<unknown>): Promise<void> => {
+      const started = performance.now();
+      const { context, over } = contextOf(call);
+      try {
+        const request = row.requestStream ? (call as unknown as AsyncIterable<unknown>) : call.request;
+        answer(null, await handler(request, context));
+        ended(started, 0);
+      } catch (error) {
+        const { code, message } = toStatus(error);
+        answer({ code, details: message });
+        ended(started, code);
+      } finally {
+        over();
+      }
+    };
+    const streaming = async (call: AnyCall): Promise<void> => {
+      const started = performance.now();
+      const { context, over } = contextOf(call);
+      try {
+        const request = row.requestStream ? (call as unknown as AsyncIterable<unknown>) : call.request;
+        for await (const message of handler(request, context) as AsyncIterable<unknown>) {
+          if (context.signal.aborted) break;
+          if (!call.write(message)) await drained(call, context.signal);
+        }
+        call.end();
+        ended(started, 0);
+      } catch (error) {
+        const { code, message } = toStatus(error);
+        call.emit("error", { code, details: message });
+        ended(started, code);
+      } finally {
+        over();
+      }
+    };
+    return (row.responseStream ? streaming : unary) as unknown as UntypedHandleCall;
+  }
+}
+
+type UntypedHandler = (request: unknown, context: CallContext) => unknown;
+
+/** The context of a call; `over` is called when its handler has returned. */
+function contextOf(call: { readonly metadata: Metadata; readonly cancelled: boolean } & NodeJS.EventEmitter): {
+  context: CallContext;
+  over: () => void;
+} {
+  const controller = new AbortController();
+  const cancel = (): void => controller.abort();
+  if (call.cancelled) cancel();
+  call.once("cancelled", cancel);
+  return { context: new CallContext(call.metadata, controller.signal), over: () => call.off("cancelled", cancel) };
+}
+
+function encode(type: Encoder, message: unknown): Buffer {
+  const bytes = message instanceof EncodedMessage ? message.bytes : type.encode(message as never).finish();
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Resolves when the call takes more messages, or its caller has gone. */
+function drained(call: NodeJS.EventEmitter, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      call.off("drain", done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    call.once("drain", done);
+    signal.addEventListener("abort", done);
+    if (signal.aborted) done();
+  });
+}

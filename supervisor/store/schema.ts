@@ -1,0 +1,74 @@
+/** The schema: the tables of every room, by version. A released migration never changes; a new one is added. */
+
+import type { Migration } from "./migration.ts";
+
+/**
+ * Labels are JSON objects; times are whole microseconds since 1970, which a JavaScript number holds exactly; records are
+ * encoded protobuf messages, so that clients get back what they gave.
+ */
+export const migrations: readonly Migration[] = [
+  `
+  CREATE TABLE namespaces (name TEXT PRIMARY KEY, labels TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+  -- record: containerd.services.containers.v1.Container
+  CREATE TABLE containers (
+    namespace TEXT NOT NULL, id TEXT NOT NULL, record BLOB NOT NULL,
+    snapshotter TEXT NOT NULL, snapshot_key TEXT NOT NULL, image TEXT NOT NULL, sandbox TEXT NOT NULL,
+    PRIMARY KEY (namespace, id)) STRICT, WITHOUT ROWID;
+
+  -- record: containerd.services.images.v1.Image
+  CREATE TABLE images (
+    namespace TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, labels TEXT NOT NULL, record BLOB NOT NULL,
+    PRIMARY KEY (namespace, name)) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE leases (
+    namespace TEXT NOT NULL, id TEXT NOT NULL, created_at INTEGER NOT NULL, labels TEXT NOT NULL,
+    PRIMARY KEY (namespace, id)) STRICT, WITHOUT ROWID;
+
+  -- type: content, ingests, snapshots/NAME, images, mounts
+  CREATE TABLE lease_resources (
+    namespace TEXT NOT NULL, lease TEXT NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (namespace, lease, type, id),
+    FOREIGN KEY (namespace, lease) REFERENCES leases (namespace, id) ON DELETE CASCADE) STRICT, WITHOUT ROWID;
+
+  -- record: containerd.types.Sandbox
+  CREATE TABLE sandboxes (
+    namespace TEXT NOT NULL, id TEXT NOT NULL, record BLOB NOT NULL,
+    PRIMARY KEY (namespace, id)) STRICT, WITHOUT ROWID;
+
+  -- A blob as one namespace sees it; the bytes are shared.
+  CREATE TABLE blobs (
+    namespace TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, labels TEXT NOT NULL,
+    PRIMARY KEY (namespace, digest)) STRICT, WITHOUT ROWID;
+  CREATE INDEX blobs_by_digest ON blobs (digest);
+
+  -- name: the directory of the ingest below ingest/; expected: a digest or empty
+  CREATE TABLE ingests (
+    namespace TEXT NOT NULL, ref TEXT NOT NULL, name TEXT NOT NULL UNIQUE, expected TEXT NOT NULL,
+    started_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, total INTEGER NOT NULL,
+    PRIMARY KEY (namespace, ref)) STRICT, WITHOUT ROWID;
+
+  -- A snapshot as a client sees it. kind: 1 view, 2 active, 3 committed. backend: its key in the snapshotter
+  CREATE TABLE snapshots (
+    snapshotter TEXT NOT NULL, namespace TEXT NOT NULL, key TEXT NOT NULL, parent TEXT NOT NULL,
+    kind INTEGER NOT NULL, backend TEXT NOT NULL,
+    created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, labels TEXT NOT NULL,
+    PRIMARY KEY (snapshotter, namespace, key)) STRICT, WITHOUT ROWID;
+  CREATE INDEX snapshots_by_parent ON snapshots (snapshotter, namespace, parent);
+
+  -- A snapshot as overlayfs or native keeps it: a directory of the name id. Ids are never used again.
+  CREATE TABLE trees (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, snapshotter TEXT NOT NULL, key TEXT NOT NULL, parent INTEGER,
+    kind INTEGER NOT NULL, size INTEGER NOT NULL, inodes INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, labels TEXT NOT NULL,
+    UNIQUE (snapshotter, key),
+    FOREIGN KEY (parent) REFERENCES trees (id)) STRICT;
+  CREATE INDEX trees_by_parent ON trees (parent);
+
+  -- record: containerd.types.ActivationInfo
+  CREATE TABLE mounts (
+    namespace TEXT NOT NULL, name TEXT NOT NULL, record BLOB NOT NULL, lease TEXT NOT NULL,
+    PRIMARY KEY (namespace, name)) STRICT, WITHOUT ROWID;
+  `,
+];
