@@ -74,8 +74,18 @@ export class Daemon {
     for (const path of [dir, this.root, this.state, this.fifoDir, temporary]) mkdirSync(path, { recursive: true });
     // TMPDIR is ours, so that a temporary file which a shim or runc forgets is seen.
     this.#env = { ...process.env, PATH: pathWithDist(), TMPDIR: temporary, ...options.env };
+    this.configure(options);
+  }
+
+  /** What the daemon is called in messages. */
+  protected get name(): string {
+    return "containerd";
+  }
+
+  /** Writes the configuration. */
+  protected configure(options: DaemonOptions): void {
     writeFileSync(
-      join(dir, "config.toml"),
+      join(this.dir, "config.toml"),
       `version = 2
 root = ${JSON.stringify(this.root)}
 state = ${JSON.stringify(this.state)}
@@ -88,6 +98,19 @@ disabled_plugins = ${JSON.stringify(disabledPlugins)}
   level = "${options.debug ? "trace" : "info"}"
 ${options.config ?? ""}`,
     );
+  }
+
+  /** The argument vector that starts the daemon. */
+  protected command(): string[] {
+    return ["containerd", "--config", join(this.dir, "config.toml")];
+  }
+
+  /**
+   * True when the daemon, which was just started, answers.
+   * @param log what it has logged since its start
+   */
+  protected async isReady(log: string): Promise<boolean> {
+    return log.includes("containerd successfully booted");
   }
 
   /** The daemon's pid, while it runs. */
@@ -104,14 +127,14 @@ ${options.config ?? ""}`,
     return this.#snapshotter;
   }
 
-  /** Starts containerd and returns when it answers. @throws WaitTimeout with the end of its log */
+  /** Starts the daemon and returns when it answers. @throws WaitTimeout with the end of its log */
   async start(): Promise<void> {
-    if (this.running) throw new Error("containerd runs already");
+    if (this.running) throw new Error(`${this.name} runs already`);
     this.#snapshotter = await chooseSnapshotter(this.dir);
     const before = this.log().length;
     const log = openSync(this.logPath, "a");
     try {
-      this.#child = Bun.spawn(["containerd", "--config", join(this.dir, "config.toml")], {
+      this.#child = Bun.spawn(this.command(), {
         stdin: "ignore",
         stdout: log,
         stderr: log,
@@ -125,14 +148,14 @@ ${options.config ?? ""}`,
     const child = this.#child;
     try {
       await waitFor(
-        "containerd to boot",
-        () => {
+        `${this.name} to boot`,
+        async () => {
           if (child.exitCode !== null || child.signalCode !== null) return "died";
-          return this.log().slice(before).includes("containerd successfully booted") && "booted";
+          return (await this.isReady(this.log().slice(before))) && "booted";
         },
         { timeout: 30_000 },
       );
-      if (child.exitCode !== null) throw new Error(`containerd ended with ${child.exitCode}`);
+      if (child.exitCode !== null) throw new Error(`${this.name} ended with ${child.exitCode}`);
     } catch (error) {
       throw new Error(`${(error as Error).message}\n${tail(this.log(), 40)}`);
     }

@@ -3,7 +3,8 @@
 import { afterAll, beforeAll } from "bun:test";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { Daemon, type DaemonOptions, tail } from "./daemon.ts";
+import { makeDaemon } from "./berthd.ts";
+import { type Daemon, type DaemonOptions, tail } from "./daemon.ts";
 import { EventCollector } from "./events.ts";
 import { expectNoLeak, inventory } from "./leak.ts";
 import { builtShim, testsBerth, whyNoContainers } from "./paths.ts";
@@ -52,7 +53,7 @@ export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
     beforeAll(async () => {
       if (testsBerth && !existsSync(builtShim)) throw new Error(`${builtShim} is missing: npm run build makes it`);
       const scope = processScope();
-      daemon = new Daemon(join(scope.dir, `d${number}`), `${scope.token}-n${number}`, options);
+      daemon = makeDaemon(join(scope.dir, `d${number}`), `${scope.token}-n${number}`, options);
       await daemon.start();
       await daemon.importImage();
       events = new EventCollector(daemon);
@@ -98,7 +99,7 @@ export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
           await expectNoLeak(before, look);
         } catch (error) {
           const log = tail(daemon.log().slice(logged), 60);
-          console.error(`---- containerd's log during "${name}"\n${log}\n----`);
+          console.error(`---- the daemon's log during "${name}"\n${log}\n----`);
           await removeContainers(daemon, ids);
           throw error;
         }
