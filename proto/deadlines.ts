@@ -31,4 +31,20 @@ export const deadlines = {
   orphan: 60_000,
   /** After this time without activity memory is given back to the system. */
   trim: 10_000,
+  /** The daemon: the binary call `start` of a shim. containerd has no limit; this one is for a machine under load. */
+  shimStart: 60_000,
+  /** A connection to a shim that said that it listens. */
+  shimDial: 5_000,
+  /** A shim that was running before the daemon, until it has answered Connect and Pids (INV-7). */
+  shimLoad: 5_000,
+  /** The binary call `delete` (INV-7). */
+  shimCleanup: 5_000,
+  /** Shutdown of a shim (INV-7). */
+  shimShutdown: 3_000,
+  /** State, as the daemon asks for it (INV-7). */
+  taskState: 2_000,
+  /** A call to a shim that starts something: above the shim's own limits, and those of shims that boot a machine. */
+  taskStart: 300_000,
+  /** All other calls to a shim but Wait, which has none: above the shim's own limits. */
+  taskCall: 120_000,
 } as const;

@@ -18,7 +18,10 @@ const out = join(root, "gen");
 function isFresh(): boolean {
   const sources = [
     import.meta.path,
-    ...[...new Glob("{**/*.proto,codec/*.ts}").scanSync(root)].map((p) => join(root, p)),
+    // Two patterns: Bun finds nothing by one that has braces around a `**`.
+    ...["**/*.proto", "codec/*.ts"]
+      .flatMap((pattern) => [...new Glob(pattern).scanSync(root)])
+      .map((p) => join(root, p)),
   ];
   const newest = Math.max(...sources.map((p) => statSync(p).mtimeMs));
   const names = [...Object.keys(modules), "services"];

@@ -55,6 +55,7 @@ export const modules: Readonly<Record<string, readonly string[]>> = {
     "containerd/runtime-sandbox.proto",
     "containerd/transfer.proto",
     "containerd/metadata-events.proto",
+    "containerd/bootstrap.proto",
   ],
 };
 
