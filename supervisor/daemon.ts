@@ -1,43 +1,137 @@
 /** The daemon: the one place where its rooms are wired together. */
 
-import { mkdirSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import type { Config } from "./config.ts";
 import { Exchange } from "./event/exchange.ts";
+import { containersService } from "./grpc/containers.ts";
+import { eventsService } from "./grpc/events.ts";
+import { healthService } from "./grpc/health.ts";
+import { imagesService } from "./grpc/images.ts";
+import { introspectionService } from "./grpc/introspection.ts";
+import { leasesService } from "./grpc/leases.ts";
+import { namespacesService } from "./grpc/namespaces.ts";
+import { sandboxStoreService } from "./grpc/sandbox-store.ts";
 import { GrpcServer } from "./grpc/server.ts";
 import { versionService } from "./grpc/version.ts";
+import { type DirectoryLock, lockDirectory } from "./host/lock.ts";
+import { clearSocket, restrictSocket } from "./host/socket.ts";
+import { daemonUuid, pidNamespace } from "./introspection/identity.ts";
+import { plugins } from "./introspection/plugins.ts";
+import type { Log } from "./log/log.ts";
+import { Containers } from "./store/containers.ts";
 import { Database } from "./store/database.ts";
+import { Images } from "./store/images.ts";
+import { Leases } from "./store/leases.ts";
+import { Namespaces } from "./store/namespaces.ts";
+import { Sandboxes } from "./store/sandboxes.ts";
 import { migrations } from "./store/schema.ts";
+
+/** Calls that still run when the daemon is told to end have this long. */
+const STOP_GRACE_MS = 1000;
 
 /** A running daemon. */
 export class Daemon {
+  readonly #config: Config;
+  readonly #log: Log;
   readonly #database: Database;
-  readonly #server = new GrpcServer();
+  readonly #server: GrpcServer;
+  readonly #exchange = new Exchange();
 
-  private constructor(database: Database) {
-    this.#database = database;
+  private constructor(config: Config, log: Log) {
+    this.#config = config;
+    this.#log = log;
+    this.#database = new Database(join(config.root, "berth.db"), migrations);
+    const { maxRecvMessageSize: receive, maxSendMessageSize: send } = config.grpc;
+    this.#server = new GrpcServer(undefined, { receive, send });
   }
 
   /**
    * Starts a daemon; when this resolves, clients can connect.
-   * @throws Error when another daemon has the root, or the socket cannot be made
+   * @throws LockedError when another daemon has root or state; Error when the socket cannot be made
    */
-  static async start(config: Config): Promise<Daemon> {
-    mkdirSync(config.root, { recursive: true, mode: 0o711 });
-    mkdirSync(config.state, { recursive: true, mode: 0o711 });
-    mkdirSync(dirname(config.address), { recursive: true });
-    const daemon = new Daemon(new Database(join(config.root, "berth.db"), migrations));
-    const exchange = new Exchange();
-    void exchange;
-    daemon.#server.register("containerd.services.version.v1.Version", versionService());
-    rmSync(config.address, { force: true });
-    await daemon.#server.listen(config.address);
-    return daemon;
+  static async start(config: Config, log: Log): Promise<Daemon> {
+    const locks = takePlaces(config);
+    let daemon: Daemon | undefined;
+    try {
+      daemon = new Daemon(config, log);
+      daemon.#wire();
+      await daemon.#listen();
+      return daemon;
+    } catch (error) {
+      await daemon?.stop();
+      for (const lock of locks) lock.release();
+      throw error;
+    }
   }
 
-  /** Ends: clients are cut off, containers live on. */
+  /** What the daemon is doing, for people. */
+  get state(): Readonly<Record<string, unknown>> {
+    return { config: this.#config, events: this.#exchange.depth };
+  }
+
+  /** Registers every service. */
+  #wire(): void {
+    const root = this.#config.root;
+    const database = this.#database;
+    const publisher = this.#exchange;
+    const collector = { schedule: () => undefined, collect: () => Promise.resolve() };
+    const namespaces = new Namespaces(database, publisher);
+    const leases = new Leases({ database, namespaces, collector });
+    const images = new Images({ database, publisher, namespaces, leases, collector });
+    const containers = new Containers({ database, publisher, namespaces, collector });
+    const sandboxes = new Sandboxes({ database, namespaces });
+    const snapshotters = ["native", "overlayfs"].map((id) => ({
+      id,
+      root: join(root, `io.containerd.snapshotter.v1.${id}`),
+    }));
+
+    this.#server
+      .register("containerd.services.containers.v1.Containers", containersService(containers))
+      .register("containerd.services.events.v1.Events", eventsService(this.#exchange))
+      .register("containerd.services.images.v1.Images", imagesService(images, collector))
+      .register(
+        "containerd.services.introspection.v1.Introspection",
+        introspectionService({
+          uuid: daemonUuid(root),
+          pidNamespace: pidNamespace(),
+          plugins: plugins({ root, snapshotters }),
+        }),
+      )
+      .register("containerd.services.leases.v1.Leases", leasesService(leases, collector))
+      .register("containerd.services.namespaces.v1.Namespaces", namespacesService(namespaces))
+      .register("containerd.services.sandbox.v1.Store", sandboxStoreService(sandboxes))
+      .register("containerd.services.version.v1.Version", versionService())
+      .register("grpc.health.v1.Health", healthService());
+  }
+
+  async #listen(): Promise<void> {
+    const { grpc } = this.#config;
+    await clearSocket(grpc.address);
+    await this.#server.listen(grpc.address);
+    restrictSocket(grpc.address, grpc);
+    this.#log.info("serving...", { address: grpc.address });
+  }
+
+  /** Ends: clients are cut off, containers live on. The locks end with the process. */
   async stop(): Promise<void> {
-    await this.#server.stop(1000);
+    await this.#server.stop(STOP_GRACE_MS);
     this.#database.close();
+  }
+}
+
+/** Makes root and state and takes them for this process. @throws LockedError */
+function takePlaces(config: Config): DirectoryLock[] {
+  const locks: DirectoryLock[] = [];
+  try {
+    for (const flag of ["root", "state"] as const) {
+      if (flag === "state" && config.state === config.root) continue;
+      mkdirSync(config[flag], { recursive: true, mode: 0o711 });
+      locks.push(lockDirectory(config[flag], `--${flag}`));
+    }
+    return locks;
+  } catch (error) {
+    for (const lock of locks) lock.release();
+    throw error;
   }
 }

@@ -1,23 +1,83 @@
 /** `berth daemon`, or the executable under the name `berthd`: runs the daemon until it is told to end. */
 
-import { parseArgs } from "node:util";
+import { type Config, ConfigError, type Flags, loadConfig, parseFlags } from "../config.ts";
 import { Daemon } from "../daemon.ts";
+import { LockedError } from "../host/lock.ts";
+import { Notifier } from "../host/notify.ts";
+import { setOomScore } from "../host/oom-score.ts";
+import { apiVersion } from "../introspection/version.ts";
+import { LogWriter } from "../log/log.ts";
+
+const usage = `usage: berthd [--config FILE] [--root DIR] [--state DIR] [--address SOCKET] [--log-level LEVEL]
+       berthd config default        print every key of the configuration with its default
+       berthd config dump           print the configuration that would be used
+`;
 
 /** @returns the exit status */
 export async function daemon(args: readonly string[]): Promise<number> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      root: { type: "string", default: "/var/lib/berth" },
-      state: { type: "string", default: "/run/berth" },
-      address: { type: "string", default: "/run/berth/berth.sock" },
-    },
-  });
-  const running = await Daemon.start(values);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  process.on("SIGTERM", () => resolve());
-  process.on("SIGINT", () => resolve());
-  await promise;
+  if (args[0] === "config") return (await import("./config.ts")).config(args.slice(1));
+  if (args.some((arg) => arg === "--help" || arg === "-h")) {
+    await Bun.write(Bun.stdout, usage);
+    return 0;
+  }
+  if (args[0] === "--version" || args[0] === "-v") return (await import("./version.ts")).version();
+  try {
+    const flags = parseFlags(args);
+    return await run(flags, loadConfig(flags));
+  } catch (error) {
+    if (!(error instanceof ConfigError || error instanceof LockedError)) throw error;
+    const hint = error instanceof ConfigError ? `\n${usage}` : "\n";
+    await Bun.write(Bun.stderr, `berthd: ${error.message}${hint}`);
+    return 1;
+  }
+}
+
+async function run(flags: Flags, config: Config): Promise<number> {
+  // Modes are what the code says, and nobody else can connect to a socket before it has its mode.
+  process.umask(0o022);
+  const log = new LogWriter(config.debug.level);
+  const notifier = new Notifier(log);
+  const { promise: told, resolve: tell } = Promise.withResolvers<string>();
+  listen(tell, log);
+  setOomScore(config.oomScore, log);
+  log.info("starting berthd", { version: apiVersion, pid: process.pid, root: config.root, state: config.state });
+  const running = await Daemon.start(config, log);
+  process.on("SIGHUP", () => reload(flags, log));
+  process.on("SIGUSR1", () => log.info("state", { state: running.state }));
+  notifier.ready();
+  log.info("berthd is ready", { ms: Math.round(performance.now()) });
+  const signal = await told;
+  log.info("stopping: containers go on", { signal });
+  notifier.stopping();
   await running.stop();
+  log.flush();
   return 0;
+}
+
+/** The first signal ends in order, the second at once. What nobody caught is logged, and the daemon goes on. */
+function listen(tell: (signal: string) => void, log: LogWriter): void {
+  let isTold = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (isTold) process.exit(1);
+      isTold = true;
+      tell(signal);
+    });
+  }
+  // Writing to a client that has gone is that call's error, not the daemon's end.
+  process.on("SIGPIPE", () => {});
+  const unexpected = (error: unknown): void => {
+    log.error("unexpected error: please report it", { error, stack: error instanceof Error ? error.stack : undefined });
+  };
+  process.on("unhandledRejection", unexpected);
+  process.on("uncaughtException", unexpected);
+}
+
+function reload(flags: Flags, log: LogWriter): void {
+  try {
+    log.level = loadConfig(flags).debug.level;
+    log.info("read the level of the log anew", { level: log.level });
+  } catch (error) {
+    log.error("cannot read the configuration: nothing has changed", { error });
+  }
 }

@@ -16,8 +16,14 @@ import { toStatus } from "../../proto/errdefs.ts";
 import { type Method, services } from "../../proto/gen/services.js";
 import { CallContext } from "./context.ts";
 
+/** Longest messages in bytes. */
+export interface MessageLimits {
+  readonly receive: number;
+  readonly send: number;
+}
+
 /** Longest message either way (contract: messages up to 16 MiB). */
-const MAX_MESSAGE = 16 << 20;
+const defaultLimits: MessageLimits = { receive: 16 << 20, send: 16 << 20 };
 
 type Services = typeof services;
 type Decoder = { decode(bytes: Uint8Array): unknown };
@@ -66,15 +72,19 @@ type AnyCall = ServerUnaryCall<unknown, unknown> & {
 
 /** Serves containerd's API on unix sockets. */
 export class GrpcServer {
-  readonly #server = new Server({
-    "grpc.max_receive_message_length": MAX_MESSAGE,
-    "grpc.max_send_message_length": MAX_MESSAGE,
-  });
+  readonly #server: Server;
   readonly #onCall: ((service: string, method: string, code: number, ms: number) => void) | undefined;
 
   /** @param onCall told of every call that has ended, with its gRPC code and how long it took */
-  constructor(onCall?: (service: string, method: string, code: number, ms: number) => void) {
+  constructor(
+    onCall?: (service: string, method: string, code: number, ms: number) => void,
+    limits: MessageLimits = defaultLimits,
+  ) {
     this.#onCall = onCall;
+    this.#server = new Server({
+      "grpc.max_receive_message_length": limits.receive,
+      "grpc.max_send_message_length": limits.send,
+    });
   }
 
   /** Adds a service under its full name. */

@@ -1,0 +1,127 @@
+/** Every key of the configuration: its kind, default, unit and documentation. The one place where a key is added. */
+
+import {
+  boolean,
+  decimal,
+  duration,
+  integer,
+  type Kind,
+  level,
+  listenAddress,
+  oneOf,
+  optionalPath,
+  path,
+  pathList,
+  size,
+  type TomlValue,
+  table,
+  text,
+} from "./kinds.ts";
+
+/** One key. */
+export interface Key<T> {
+  readonly kind: Kind<T>;
+  /** The default as a person would write it. */
+  readonly fallback: TomlValue;
+  readonly doc: string;
+}
+
+/** `[name]`: keys under one heading. */
+export interface Section<C> {
+  readonly keys: C;
+  readonly doc: string;
+}
+
+/** `[name.ANY]`: any number of tables of the same keys. */
+export interface Named<C> {
+  readonly each: C;
+  readonly doc: string;
+  /** A name to show in the example. */
+  readonly example: string;
+}
+
+/** What may stand at one level of the configuration. */
+export interface Level {
+  readonly [name: string]: Key<unknown> | Section<Level> | Named<Level>;
+}
+
+function key<T>(kind: Kind<T>, fallback: TomlValue, doc: string): Key<T> {
+  return { kind, fallback, doc };
+}
+
+function section<const C extends Level>(doc: string, keys: C): Section<C> {
+  return { doc, keys };
+}
+
+const owner = { uid: integer(0, 2 ** 32 - 2), gid: integer(0, 2 ** 32 - 2) };
+const message = size(64 << 10, 256 << 20);
+
+export const configuration = {
+  root: key(path, "/var/lib/berth", "What must survive a reboot: blobs, snapshots, the database."),
+  state: key(path, "/run/berth", "What need not: bundles, sockets. Best on a tmpfs."),
+  oom_score: key(integer(-1000, 1000), 0, "oom_score_adj of the daemon; 0 leaves what it was started with."),
+  default_runtime: key(text, "io.containerd.runc.v2", "The runtime of a task whose container names none."),
+  grpc: section("The API that ctr, nerdctl, dockerd and others call.", {
+    address: key(path, "/run/berth/berth.sock", "Path of the unix socket."),
+    uid: key(owner.uid, 0, "User that owns the socket, by number."),
+    gid: key(owner.gid, 0, "Group that may use the socket (mode 0660), by number."),
+    max_recv_message_size: key(message, "16MiB", "Longest request."),
+    max_send_message_size: key(message, "16MiB", "Longest answer."),
+  }),
+  ttrpc: section("The socket on which shims publish events.", {
+    address: key(optionalPath, "", 'Path of the unix socket; "": that of gRPC with ".ttrpc" after it.'),
+    uid: key(owner.uid, 0, "User that owns the socket, by number."),
+    gid: key(owner.gid, 0, "Group that may use the socket, by number."),
+  }),
+  debug: section("Looking inside.", {
+    address: key(
+      listenAddress,
+      "",
+      'GET /debug/state there answers what the daemon does, as JSON; "": nowhere. Whoever reaches it sees everything.',
+    ),
+    level: key(level, "info", "Least level of lines in the log. SIGHUP reads it anew."),
+  }),
+  metrics: section("Prometheus.", {
+    address: key(listenAddress, "", 'GET /v1/metrics there answers; "": nowhere. Without authentication.'),
+  }),
+  runtimes: {
+    doc: "A runtime by its name, when it is not to be found in PATH as containerd finds it.",
+    example: "io.containerd.runc.v2",
+    each: {
+      path: key(optionalPath, "", 'The shim\'s executable; "": found in PATH by the name.'),
+      options: key(table, {}, "Options of tasks whose client gives none, spelled as containerd spells runc's."),
+    },
+  },
+  snapshotter: section("File systems of containers.", {
+    default: key(text, "overlayfs", "The snapshotter when a client names none."),
+  }),
+  proxy_plugins: {
+    doc: "A process of its own that serves a part of the API on a unix socket.",
+    example: "stargz",
+    each: {
+      type: key(oneOf("snapshot", "content", "diff"), "snapshot", "What it serves."),
+      address: key(path, "/run/stargz/stargz.sock", "Path of its unix socket."),
+    },
+  },
+  gc: section("When blobs and snapshots that nobody refers to are removed.", {
+    pause_threshold: key(decimal(0, 0.5), 0.02, "The largest part of the time that collecting may take."),
+    deletion_threshold: key(integer(0, 1e9), 0, "Deletions after which to collect at once; 0: with the mutations."),
+    mutation_threshold: key(integer(0, 1e9), 100, "Changes, at least one of them a deletion, after which to collect."),
+    schedule_delay: key(duration, "0ms", "Wait between the reason to collect and doing it."),
+    startup_delay: key(duration, "100ms", "Wait before the first collection after a start."),
+  }),
+  registry: section("Registries, for pulls and pushes that the daemon does itself.", {
+    config_path: key(pathList, "/etc/berth/certs.d:/etc/containerd/certs.d", "Where HOST/hosts.toml is looked for."),
+    max_concurrent_downloads: key(integer(1, 64), 3, "Layers of one image that are fetched at the same time."),
+  }),
+  restart: section("Containers with containerd's restart labels.", {
+    enabled: key(boolean, true, "Whether they are restarted."),
+    backoff_min: key(duration, "100ms", "Wait before the first restart."),
+    backoff_max: key(duration, "1m", "The wait doubles up to this."),
+    backoff_reset: key(duration, "10s", "A task that ran this long starts again from the shortest wait."),
+  }),
+  diff: section("Limits on unpacking one layer, against layers made to fill a disk.", {
+    max_size: key(size(1 << 20, 2 ** 50), "64GiB", "Bytes of files in it."),
+    max_entries: key(integer(1, 1e9), 10_000_000, "Files and directories in it."),
+  }),
+} as const satisfies Level;

@@ -1,0 +1,49 @@
+/** One daemon for one root and one state: the second is refused, however the first ended. */
+
+import { closeSync, ftruncateSync, readFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { tryLockFile } from "../../shim/linux/index.ts";
+
+/** The file in root and state whose lock says that a daemon has them. It holds the pid, for people only. */
+export const lockName = "berthd.lock";
+
+/** Somebody else has the directory. */
+export class LockedError extends Error {
+  override readonly name = "LockedError";
+}
+
+/** A directory that is ours until this ends, or our process. */
+export interface DirectoryLock {
+  release(): void;
+}
+
+/**
+ * Takes a directory that exists.
+ * @param flag by which another directory is chosen, for the message: `--root`
+ * @throws LockedError when another process has it; ErrnoError when the file cannot be made
+ */
+export function lockDirectory(directory: string, flag: string): DirectoryLock {
+  const path = join(directory, lockName);
+  const fd = tryLockFile(path, 0o600);
+  if (fd === undefined) {
+    const pid = holderOf(path);
+    throw new LockedError(
+      `another berthd${pid ? ` (pid ${pid})` : ""} is using ${directory}: stop it first, or choose another ${flag}`,
+    );
+  }
+  try {
+    ftruncateSync(fd, 0);
+    writeSync(fd, `${process.pid}\n`, 0);
+  } catch {
+    // A full disk must not keep the daemon from starting: the lock holds without the pid.
+  }
+  return { release: () => closeSync(fd) };
+}
+
+function holderOf(path: string): string | undefined {
+  try {
+    return /^\d+$/.exec(readFileSync(path, "utf8").trim())?.[0];
+  } catch {
+    return undefined;
+  }
+}
