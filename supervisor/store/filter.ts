@@ -36,6 +36,11 @@ export function fieldsOf(
   };
 }
 
+/** The value of a label whose name was taken apart at its dots. */
+export function labelOf(labels: Readonly<Record<string, string>>, path: readonly string[]): string | undefined {
+  return own(labels, path.join("."));
+}
+
 function own(values: Readonly<Record<string, string>>, name: string): string | undefined {
   return Object.hasOwn(values, name) ? values[name] : undefined;
 }

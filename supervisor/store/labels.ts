@@ -9,14 +9,17 @@ const MAX_SIZE = 4096;
 /** Of a key that makes a label too long, this much is told. */
 const MAX_TOLD = 64;
 
-/** @throws ContainerdError InvalidArgument for a label that is too long */
-export function checkLabels(labels: Labels): void {
+/**
+ * @param before put in front of the message, such as "image.Labels: "
+ * @throws ContainerdError InvalidArgument for a label that is too long
+ */
+export function checkLabels(labels: Labels, before = ""): void {
   for (const [key, value] of Object.entries(labels)) {
     const size = Buffer.byteLength(key) + Buffer.byteLength(value);
     if (size <= MAX_SIZE) continue;
     const told = key.length > MAX_TOLD ? key.slice(0, MAX_TOLD) : key;
     throw invalidArgument(
-      `label key and value length (${size} bytes) greater than maximum size (${MAX_SIZE} bytes), key: ${told}: invalid argument`,
+      `${before}label key and value length (${size} bytes) greater than maximum size (${MAX_SIZE} bytes), key: ${told}: invalid argument`,
     );
   }
 }

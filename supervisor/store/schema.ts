@@ -10,11 +10,12 @@ export const migrations: readonly Migration[] = [
   `
   CREATE TABLE namespaces (name TEXT PRIMARY KEY, labels TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
-  -- record: containerd.services.containers.v1.Container
+  -- record: containerd.services.containers.v1.Container, of some kB, which is why this table has a rowid
   CREATE TABLE containers (
-    namespace TEXT NOT NULL, id TEXT NOT NULL, record BLOB NOT NULL,
+    namespace TEXT NOT NULL, id TEXT NOT NULL,
     snapshotter TEXT NOT NULL, snapshot_key TEXT NOT NULL, image TEXT NOT NULL, sandbox TEXT NOT NULL,
-    PRIMARY KEY (namespace, id)) STRICT, WITHOUT ROWID;
+    record BLOB NOT NULL,
+    PRIMARY KEY (namespace, id)) STRICT;
 
   -- record: containerd.services.images.v1.Image
   CREATE TABLE images (
@@ -34,7 +35,7 @@ export const migrations: readonly Migration[] = [
   -- record: containerd.types.Sandbox
   CREATE TABLE sandboxes (
     namespace TEXT NOT NULL, id TEXT NOT NULL, record BLOB NOT NULL,
-    PRIMARY KEY (namespace, id)) STRICT, WITHOUT ROWID;
+    PRIMARY KEY (namespace, id)) STRICT;
 
   -- A blob as one namespace sees it; the bytes are shared.
   CREATE TABLE blobs (
@@ -42,6 +43,9 @@ export const migrations: readonly Migration[] = [
     created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, labels TEXT NOT NULL,
     PRIMARY KEY (namespace, digest)) STRICT, WITHOUT ROWID;
   CREATE INDEX blobs_by_digest ON blobs (digest);
+
+  -- Blobs that must be hashed before they are used (state 1) or are damaged (2). The empty digest: the last stop was clean.
+  CREATE TABLE blob_suspects (digest TEXT PRIMARY KEY, state INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
   -- name: the directory of the ingest below ingest/; expected: a digest or empty
   CREATE TABLE ingests (
@@ -56,6 +60,12 @@ export const migrations: readonly Migration[] = [
     created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, labels TEXT NOT NULL,
     PRIMARY KEY (snapshotter, namespace, key)) STRICT, WITHOUT ROWID;
   CREATE INDEX snapshots_by_parent ON snapshots (snapshotter, namespace, parent);
+  CREATE INDEX snapshots_by_backend ON snapshots (snapshotter, backend);
+
+  -- The number in the last backend key that was given out
+  CREATE TABLE snapshot_sequences (
+    snapshotter TEXT NOT NULL, namespace TEXT NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY (snapshotter, namespace)) STRICT, WITHOUT ROWID;
 
   -- A snapshot as overlayfs or native keeps it: a directory of the name id. Ids are never used again.
   CREATE TABLE trees (

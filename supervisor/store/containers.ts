@@ -1,0 +1,234 @@
+/** Containers: metadata and a specification, no process (core/metadata/containers.go). */
+
+import { alreadyExists, invalidArgument, notFound } from "../../proto/errdefs.ts";
+import { containerd } from "../../proto/gen/supervisor.js";
+import type { Publisher } from "../event/publisher.ts";
+import type { Database } from "./database.ts";
+import { entryOf, withEntry, withoutEmpty } from "./fieldpath.ts";
+import { always, type FieldLookup, type Filter, labelOf, parseFilters } from "./filter.ts";
+import { validateIdentifier } from "./identifier.ts";
+import { checkLabels } from "./labels.ts";
+import { quote } from "./quote.ts";
+import { nowMicros, timestampOf } from "./time.ts";
+
+const { Container: ContainerType } = containerd.services.containers.v1;
+const { ContainerCreate, ContainerDelete, ContainerUpdate } = containerd.events;
+
+/** A container as clients give it. */
+export type NewContainer = containerd.services.containers.v1.Container.$Properties;
+/** A container as it is kept. */
+export type Container = ReturnType<typeof ContainerType.decode>;
+
+/** What a container's record needs beside itself. */
+export interface ContainersOptions {
+  readonly database: Database;
+  readonly publisher: Publisher;
+  readonly namespaces: { require(namespace: string): void };
+  /** Told that a container has gone, and with it what it kept from collection. */
+  readonly collector: { schedule(): void };
+}
+
+/** What an update without field paths replaces. */
+const mutable = ["labels", "spec", "extensions", "image", "snapshotkey"];
+
+/** The containers of one daemon. */
+export class Containers {
+  readonly #options: ContainersOptions;
+  readonly #database: Database;
+
+  constructor(options: ContainersOptions) {
+    this.#options = options;
+    this.#database = options.database;
+  }
+
+  /** The encoded message of a container. @throws ContainerdError NotFound */
+  record(namespace: string, id: string): Uint8Array {
+    const record = this.#find(namespace, id);
+    if (record === undefined) {
+      throw notFound(`container ${quote(id)} in namespace ${quote(namespace)}: not found`);
+    }
+    return record;
+  }
+
+  /** @throws ContainerdError NotFound */
+  get(namespace: string, id: string): Container {
+    return ContainerType.decode(this.record(namespace, id));
+  }
+
+  /**
+   * The encoded messages of the containers that one of the filters lets through, by id.
+   * @throws ContainerdError InvalidArgument for a wrong filter
+   */
+  records(namespace: string, filters: readonly string[]): Uint8Array[] {
+    const filter = parseFilters(filters);
+    const records = this.#database
+      .all<{ record: Uint8Array }>("SELECT record FROM containers WHERE namespace = ? ORDER BY id", namespace)
+      .map(({ record }) => record);
+    return filter === always ? records : records.filter((record) => passes(filter, record));
+  }
+
+  /** {@link records}, decoded. */
+  list(namespace: string, filters: readonly string[] = []): Container[] {
+    return this.records(namespace, filters).map((record) => ContainerType.decode(record));
+  }
+
+  /**
+   * Keeps a new container; its namespace is made when it is not there.
+   * @throws ContainerdError InvalidArgument, AlreadyExists
+   */
+  async create(namespace: string, container: NewContainer): Promise<NewContainer> {
+    validate(container, "create container failed validation: ");
+    const at = timestampOf(nowMicros());
+    const created = { ...fieldsOf(container), createdAt: at, updatedAt: at };
+    await this.#database.commit(() => {
+      this.#options.namespaces.require(namespace);
+      if (this.#find(namespace, created.id) !== undefined) {
+        throw alreadyExists(`container ${quote(created.id)}: already exists`);
+      }
+      this.#write(namespace, created);
+    });
+    const { id, image, runtime } = created;
+    this.#publish(namespace, "create", ContainerCreate.encode({ id, image, runtime }).finish());
+    return created;
+  }
+
+  /**
+   * Replaces what `paths` name, or without paths everything that may change.
+   * @throws ContainerdError InvalidArgument for a path that may not, or cannot, be changed; NotFound
+   */
+  async update(namespace: string, container: NewContainer, paths: readonly string[]): Promise<NewContainer> {
+    const given = fieldsOf(container);
+    const updated = await this.#database.commit(() => {
+      const record = this.#find(namespace, given.id);
+      if (record === undefined) throw this.#missing("update", namespace, given.id, quote(given.id));
+      const old = ContainerType.decode(record);
+      const changed = { ...apply(fieldsOf(old), given, paths), updatedAt: timestampOf(nowMicros()) };
+      validate(changed, "update failed validation: ");
+      changed.labels = withoutEmpty(changed.labels);
+      // containerd adds extensions to those that are there, and removes none.
+      this.#write(namespace, { ...changed, extensions: { ...old.extensions, ...changed.extensions } });
+      return changed;
+    });
+    const { id, image, labels, snapshotKey } = updated;
+    this.#publish(namespace, "update", ContainerUpdate.encode({ id, image, labels, snapshotKey }).finish());
+    return updated;
+  }
+
+  /** @throws ContainerdError NotFound */
+  async delete(namespace: string, id: string): Promise<void> {
+    await this.#database.commit(() => {
+      if (this.#database.run("DELETE FROM containers WHERE namespace = ? AND id = ?", namespace, id) === 0) {
+        throw this.#missing("delete", namespace, id, id);
+      }
+    });
+    this.#options.collector.schedule();
+    this.#publish(namespace, "delete", ContainerDelete.encode({ id }).finish());
+  }
+
+  #find(namespace: string, id: string): Uint8Array | undefined {
+    return this.#database.get<{ record: Uint8Array }>(
+      "SELECT record FROM containers WHERE namespace = ? AND id = ?",
+      namespace,
+      id,
+    )?.record;
+  }
+
+  /** containerd says it in another way where a namespace never had a container. */
+  #missing(verb: string, namespace: string, id: string, name: string): Error {
+    const any = this.#database.get("SELECT 1 FROM containers WHERE namespace = ? LIMIT 1", namespace);
+    return any === undefined
+      ? notFound(`cannot ${verb} container ${quote(id)} in namespace ${quote(namespace)}: not found`)
+      : notFound(`container ${name}: not found`);
+  }
+
+  #write(namespace: string, container: Fields): void {
+    this.#database.run(
+      `INSERT INTO containers (namespace, id, snapshotter, snapshot_key, image, sandbox, record)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET snapshotter = ?3, snapshot_key = ?4, image = ?5,
+       sandbox = ?6, record = ?7`,
+      namespace,
+      container.id,
+      container.snapshotter,
+      container.snapshotKey,
+      container.image,
+      container.sandbox,
+      ContainerType.encode(container).finish(),
+    );
+  }
+
+  #publish(namespace: string, verb: "create" | "update" | "delete", value: Uint8Array): void {
+    const name = { create: "ContainerCreate", update: "ContainerUpdate", delete: "ContainerDelete" }[verb];
+    this.#options.publisher.publish(namespace, `/containers/${verb}`, { name: `containerd.events.${name}`, value });
+  }
+}
+
+type Fields = ReturnType<typeof fieldsOf>;
+
+/** The fields of a container, none missing: a decoded message only inherits those that were not sent. */
+function fieldsOf(container: NewContainer) {
+  return {
+    id: container.id ?? "",
+    labels: withoutEmpty(container.labels),
+    image: container.image ?? "",
+    runtime: container.runtime ?? {},
+    spec: container.spec ?? null,
+    snapshotter: container.snapshotter ?? "",
+    snapshotKey: container.snapshotKey ?? "",
+    createdAt: container.createdAt ?? null,
+    updatedAt: container.updatedAt ?? null,
+    extensions: { ...container.extensions },
+    sandbox: container.sandbox ?? "",
+  };
+}
+
+function apply(old: Fields, given: Fields, paths: readonly string[]): Fields {
+  if (paths.length === 0) {
+    if (old.snapshotter !== given.snapshotter) {
+      throw invalidArgument("container.Snapshotter field is immutable: invalid argument");
+    }
+    if ((old.runtime.name ?? "") !== (given.runtime.name ?? "")) {
+      throw invalidArgument("container.Runtime.Name field is immutable: invalid argument");
+    }
+  }
+  const updated = { ...old };
+  for (const path of paths.length === 0 ? mutable : paths) {
+    const label = entryOf(path, "labels.");
+    const extension = entryOf(path, "extensions.");
+    if (label !== undefined) updated.labels = withEntry(updated.labels, label, given.labels, "");
+    else if (extension !== undefined) {
+      updated.extensions = withEntry(updated.extensions, extension, given.extensions, {});
+    } else if (path === "labels") updated.labels = given.labels;
+    else if (path === "spec") updated.spec = given.spec;
+    else if (path === "extensions") updated.extensions = given.extensions;
+    else if (path === "image") updated.image = given.image;
+    else if (path === "snapshotkey") updated.snapshotKey = given.snapshotKey;
+    else throw invalidArgument(`cannot update ${quote(path)} field on ${quote(given.id)}: invalid argument`);
+  }
+  return updated;
+}
+
+function validate(container: NewContainer, before: string): void {
+  validateIdentifier(container.id ?? "", `${before}container.ID: `);
+  if (Object.hasOwn(container.extensions ?? {}, "")) {
+    throw invalidArgument(`${before}container.Extension keys must not be zero-length: invalid argument`);
+  }
+  checkLabels(container.labels ?? {}, `${before}containers.Labels: `);
+  if (!container.runtime?.name) throw invalidArgument(`${before}container.Runtime.Name must be set: invalid argument`);
+  if (!container.spec) throw invalidArgument(`${before}container.Spec must be set: invalid argument`);
+  if (container.snapshotKey && !container.snapshotter) {
+    throw invalidArgument(
+      `${before}container.Snapshotter must be set if container.SnapshotKey is set: invalid argument`,
+    );
+  }
+}
+
+function passes(filter: Filter, record: Uint8Array): boolean {
+  const { id, image, runtime, labels } = ContainerType.decode(record);
+  const lookup: FieldLookup = ([first = "", ...rest]) => {
+    if (first === "labels") return labelOf(labels, rest);
+    if (first === "runtime") return rest[0] === "name" ? runtime?.name || undefined : undefined;
+    if (first === "id") return id || undefined;
+    return first === "image" ? image || undefined : undefined;
+  };
+  return filter(lookup);
+}
