@@ -13,12 +13,15 @@ import { leasesService } from "./grpc/leases.ts";
 import { namespacesService } from "./grpc/namespaces.ts";
 import { sandboxStoreService } from "./grpc/sandbox-store.ts";
 import { GrpcServer } from "./grpc/server.ts";
+import { snapshotsService } from "./grpc/snapshots.ts";
 import { versionService } from "./grpc/version.ts";
 import { type DirectoryLock, lockDirectory } from "./host/lock.ts";
 import { clearSocket, restrictSocket } from "./host/socket.ts";
 import { daemonUuid, pidNamespace } from "./introspection/identity.ts";
 import { plugins } from "./introspection/plugins.ts";
 import type { Log } from "./log/log.ts";
+import { SnapshotService } from "./snapshot/service.ts";
+import { openSnapshotters } from "./snapshot/snapshotters.ts";
 import { Containers } from "./store/containers.ts";
 import { Database } from "./store/database.ts";
 import { Images } from "./store/images.ts";
@@ -81,10 +84,14 @@ export class Daemon {
     const images = new Images({ database, publisher, namespaces, leases, collector });
     const containers = new Containers({ database, publisher, namespaces, collector });
     const sandboxes = new Sandboxes({ database, namespaces });
-    const snapshotters = ["native", "overlayfs"].map((id) => ({
-      id,
-      root: join(root, `io.containerd.snapshotter.v1.${id}`),
-    }));
+    const snapshotters = openSnapshotters({ database, root, log: this.#log });
+    const snapshots = new SnapshotService({
+      database,
+      leases,
+      namespaces,
+      publisher,
+      snapshotters: new Map(snapshotters.map(({ id, snapshotter }) => [id, snapshotter])),
+    });
 
     this.#server
       .register("containerd.services.containers.v1.Containers", containersService(containers))
@@ -101,6 +108,7 @@ export class Daemon {
       .register("containerd.services.leases.v1.Leases", leasesService(leases, collector))
       .register("containerd.services.namespaces.v1.Namespaces", namespacesService(namespaces))
       .register("containerd.services.sandbox.v1.Store", sandboxStoreService(sandboxes))
+      .register("containerd.services.snapshots.v1.Snapshots", snapshotsService(snapshots))
       .register("containerd.services.version.v1.Version", versionService())
       .register("grpc.health.v1.Health", healthService());
   }

@@ -1,0 +1,210 @@
+/** A snapshotter that keeps trees in directories of its own: overlayfs and native differ in the layout alone. */
+
+import type { Log } from "../log/log.ts";
+import type { Database } from "../store/database.ts";
+import type { Labels } from "../store/labels.ts";
+import { Directories, type TreeIds } from "./directories.ts";
+import { onDisk } from "./disk-error.ts";
+import {
+  type Alongside,
+  type CommitOptions,
+  Kind,
+  type SnapshotInfo,
+  type SnapshotMount,
+  type Snapshotter,
+  type Usage,
+} from "./snapshotter.ts";
+import { syncFileSystem } from "./sync.ts";
+import { type Chain, type Tree, Trees } from "./trees.ts";
+import { diskUsage } from "./usage.ts";
+
+/** How a tree is laid out in its directory, and mounted. */
+export interface Layout {
+  /** Mode of a tree's directory. */
+  readonly mode: number;
+  /** True when a tree of this kind has a directory of its own. */
+  hasDirectory(kind: Kind, hasParent: boolean): boolean;
+  /**
+   * Puts into a new directory what a tree begins with, and brings it to disk.
+   * @param parent the directory of the parent tree, if there is one
+   */
+  fill(directory: string, kind: Kind, parent: string | undefined, labels: Labels): Promise<void>;
+  /** The mounts of a tree. @param path gives the directory of a tree */
+  mounts(chain: Chain, path: (id: number) => string): SnapshotMount[];
+  /** Where the files of a tree are, in its directory. */
+  files(directory: string): string;
+  /** What the message says when there are no mounts for a key. */
+  readonly mountsCall: string;
+}
+
+/** What is found wrong with a tree. */
+export interface Damage {
+  readonly key: string;
+  readonly problem: string;
+}
+
+/** What a local snapshotter is made of. */
+export interface LocalOptions {
+  readonly database: Database;
+  /** Shared by all snapshotters of the database. */
+  readonly ids: TreeIds;
+  readonly name: string;
+  readonly root: string;
+  readonly layout: Layout;
+  readonly log: Pick<Log, "warn">;
+}
+
+/** A snapshotter over directories. */
+export class LocalSnapshotter implements Snapshotter {
+  readonly #database: Database;
+  readonly #layout: Layout;
+  readonly #trees: Trees;
+  readonly #directories: Directories;
+
+  /**
+   * @param name of the snapshotter, under which its trees are recorded
+   * @param root its directory, made if it is not there
+   */
+  constructor({ database, ids, name, root, layout, log }: LocalOptions) {
+    this.#database = database;
+    this.#layout = layout;
+    this.#trees = new Trees(database, name);
+    this.#directories = new Directories(root, ids, log);
+  }
+
+  /** Begins to remove what a crash has left. @returns names of directories that had no record */
+  async recover(): Promise<string[]> {
+    const known = new Set(this.#trees.ids());
+    // A tree made since has a record that is not in the set.
+    return this.#directories.sweep((id) => known.has(id) || this.#trees.has(id));
+  }
+
+  async stat(key: string): Promise<SnapshotInfo> {
+    return this.#trees.infoOf(this.#trees.get(key));
+  }
+
+  update(name: string, labels: Labels, paths: readonly string[], alongside: Alongside): Promise<SnapshotInfo> {
+    return this.#database.commit(() => {
+      const tree = this.#trees.update(name, labels, paths);
+      alongside();
+      return this.#trees.infoOf(tree);
+    });
+  }
+
+  async usage(key: string, signal?: AbortSignal): Promise<Usage> {
+    const { id, kind, size, inodes } = this.#trees.get(key);
+    return kind === Kind.Active ? this.#count(id, signal) : { size, inodes };
+  }
+
+  async mounts(key: string): Promise<SnapshotMount[]> {
+    return this.#mounts(this.#trees.chain(key, this.#layout.mountsCall));
+  }
+
+  prepare(key: string, parent: string, labels: Labels, alongside: Alongside): Promise<SnapshotMount[]> {
+    return this.#create(Kind.Active, key, parent, labels, alongside);
+  }
+
+  view(key: string, parent: string, labels: Labels, alongside: Alongside): Promise<SnapshotMount[]> {
+    return this.#create(Kind.View, key, parent, labels, alongside);
+  }
+
+  async commit(name: string, key: string, labels: Labels, options: CommitOptions, alongside: Alongside): Promise<void> {
+    const { parent = "", isSynced = false } = options;
+    const { tree } = this.#trees.checkCommit(name, key, parent);
+    const call = `failed to commit snapshot ${key}`;
+    const files = this.#layout.files(this.#directories.path(tree.id));
+    // Both read the same files; what counting finds in the cache costs syncing nothing.
+    const [usage] = await onDisk(call, () =>
+      Promise.all([this.#count(tree.id), isSynced ? undefined : syncFileSystem(files)]),
+    );
+    await this.#database.commit(() => {
+      this.#trees.commit(name, key, parent, labels, usage);
+      alongside();
+    });
+  }
+
+  async remove(key: string, alongside: Alongside): Promise<void> {
+    await this.#directories.room();
+    const { id } = await this.#database.commit(() => {
+      const tree = this.#trees.remove(key);
+      alongside();
+      return tree;
+    });
+    this.#directories.retire(id);
+  }
+
+  async *list(): AsyncIterable<SnapshotInfo> {
+    const count = 100;
+    for (let page = this.#trees.page(0, count); page.length > 0; page = this.#trees.page(page.at(-1)?.id ?? 0, count)) {
+      for (const tree of page) yield this.#trees.infoOf(tree);
+    }
+  }
+
+  async cleanup(): Promise<void> {
+    await this.recover();
+    await this.#directories.idle();
+  }
+
+  async close(): Promise<void> {
+    await this.#directories.idle();
+  }
+
+  /** Trees whose directory is missing; they cannot be mounted. */
+  async check(): Promise<Damage[]> {
+    const directories = await this.#directories.ids();
+    const damages: Damage[] = [];
+    for await (const tree of this.#all()) {
+      if (directories.has(tree.id) || !this.#layout.hasDirectory(tree.kind, tree.parent !== null)) continue;
+      // It may have been removed, or made, since the directories were read.
+      if (!this.#trees.has(tree.id) || (await this.#directories.ids()).has(tree.id)) continue;
+      damages.push({ key: tree.key, problem: `directory ${this.#directories.path(tree.id)} is missing` });
+    }
+    return damages;
+  }
+
+  async *#all(): AsyncIterable<Tree> {
+    const count = 1000;
+    for (let page = this.#trees.page(0, count); page.length > 0; page = this.#trees.page(page.at(-1)?.id ?? 0, count)) {
+      yield* page;
+    }
+  }
+
+  async #create(
+    kind: Kind,
+    key: string,
+    parent: string,
+    labels: Labels,
+    alongside: Alongside,
+  ): Promise<SnapshotMount[]> {
+    const parentId = this.#trees.checkNew(key, parent)?.id;
+    const id = this.#directories.reserve();
+    let hasRecord = false;
+    try {
+      if (this.#layout.hasDirectory(kind, parentId !== undefined)) {
+        const from = parentId === undefined ? undefined : this.#directories.path(parentId);
+        await onDisk("failed to create prepare snapshot dir", () =>
+          this.#directories.make(id, this.#layout.mode, (path) => this.#layout.fill(path, kind, from, labels)),
+        );
+      }
+      const tree = this.#database.transaction(() => {
+        const made = this.#trees.insert(id, key, parent, kind, labels);
+        alongside();
+        return made;
+      });
+      hasRecord = true;
+      const mounts = this.#mounts(this.#trees.chainOf(tree));
+      await this.#database.durable();
+      return mounts;
+    } finally {
+      this.#directories.made(id, hasRecord);
+    }
+  }
+
+  #mounts(chain: Chain): SnapshotMount[] {
+    return this.#layout.mounts(chain, (id) => this.#directories.path(id));
+  }
+
+  #count(id: number, signal?: AbortSignal): Promise<Usage> {
+    return diskUsage(this.#layout.files(this.#directories.path(id)), signal);
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * The layout of containerd's native snapshotter (plugins/snapshots/native): a tree's directory holds all of its files, a
+ * new tree is a copy of its parent, and every mount is a bind mount.
+ */
+
+import { chmod } from "node:fs/promises";
+import { copyTree } from "./copy.ts";
+import type { Layout } from "./local.ts";
+import { Kind } from "./snapshotter.ts";
+
+/** The layout of native. */
+export const nativeLayout: Layout = {
+  mode: 0o755,
+  mountsCall: "failed to get snapshot mount",
+  // A view of something is that something, mounted to be read.
+  hasDirectory: (kind, hasParent) => kind === Kind.Active || !hasParent,
+  files: (directory) => directory,
+  async fill(directory, _kind, parent) {
+    if (parent === undefined) await chmod(directory, 0o755);
+    else await copyTree(parent, directory);
+  },
+  mounts({ id, kind, parents: [nearest] }, path) {
+    const isView = kind === Kind.View;
+    const source = path(isView && nearest !== undefined ? nearest : id);
+    return [{ type: "bind", source, target: "", options: ["rbind", isView ? "ro" : "rw"] }];
+  },
+};

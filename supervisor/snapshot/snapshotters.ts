@@ -1,0 +1,45 @@
+/** The snapshotters of one daemon. */
+
+import { join } from "node:path";
+import type { Log } from "../log/log.ts";
+import type { Database } from "../store/database.ts";
+import { TreeIds } from "./directories.ts";
+import { type Layout, LocalSnapshotter } from "./local.ts";
+import { nativeLayout } from "./native.ts";
+import { overlayLayout } from "./overlay.ts";
+import type { Snapshotter } from "./snapshotter.ts";
+import { lastTreeId } from "./trees.ts";
+
+/** What snapshotters are made of. */
+export interface SnapshottersOptions {
+  readonly database: Database;
+  /** The daemon's root: each snapshotter has a directory in it. */
+  readonly root: string;
+  readonly log: Pick<Log, "warn">;
+}
+
+/** A snapshotter with what the plugin list says about it. */
+export interface NamedSnapshotter {
+  readonly id: string;
+  /** Where its directories are; undefined for one in another process. */
+  readonly root: string | undefined;
+  readonly snapshotter: Snapshotter;
+}
+
+/** Opens all snapshotters, and begins to remove what a crash has left of theirs. */
+export function openSnapshotters({ database, root, log }: SnapshottersOptions): NamedSnapshotter[] {
+  const ids = new TreeIds(lastTreeId(database));
+  const local = (id: string, layout: Layout): NamedSnapshotter => {
+    const directory = join(root, `io.containerd.snapshotter.v1.${id}`);
+    const snapshotter = new LocalSnapshotter({ database, ids, name: id, root: directory, layout, log });
+    snapshotter.recover().then(
+      (removed) => {
+        if (removed.length > 0)
+          log.warn("removing directories of snapshots without a record", { snapshotter: id, removed });
+      },
+      (error) => log.warn("cannot look for what a crash left of snapshots", { snapshotter: id, error }),
+    );
+    return { id, root: directory, snapshotter };
+  };
+  return [local("native", nativeLayout), local("overlayfs", overlayLayout())];
+}
