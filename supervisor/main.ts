@@ -3,7 +3,9 @@
 const usage = `usage: berth COMMAND
 
   daemon ...                run the daemon, as under the name berthd
-  install [--bin-dir DIR]   put the executable and its links where containerd looks
+  check [--verify]          see whether everything that the daemon has on record is there
+  install [--bin-dir DIR] [--systemd]
+                            put the executable and its links where containerd looks, and a unit for systemd
   shim ...                  be the shim, as under the name containerd-shim-berth-v2
   version                   print the version
 `;
@@ -14,6 +16,8 @@ export async function main(args: readonly string[]): Promise<number> {
   switch (command) {
     case "daemon":
       return (await import("./cli/daemon.ts")).daemon(rest);
+    case "check":
+      return (await import("./cli/check.ts")).check(rest);
     case "install":
       return (await import("./cli/install.ts")).install(rest);
     case "version":

@@ -1,48 +1,88 @@
-/** `berth install`: puts the executable and its links where containerd looks (INV-1). */
+/** `berth install`: puts the executable and its links where containerd looks (INV-1), and a unit where systemd looks. */
 
-import { accessSync, constants, copyFileSync, mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  copyFileSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { unitOf } from "../host/unit.ts";
 
 /** Links to the executable, one for each role that containerd or a person calls by name. */
 const links = ["containerd-shim-berth-v2", "berthd"];
 const defaultDirectory = "/usr/local/bin";
+const defaultUnits = "/etc/systemd/system";
+const usage = "usage: berth install [--bin-dir DIR] [--systemd [--systemd-dir DIR] [--config FILE]]\n";
+
+const flags = {
+  "bin-dir": { type: "string" },
+  systemd: { type: "boolean" },
+  "systemd-dir": { type: "string" },
+  config: { type: "string" },
+} as const;
 
 /**
  * Copies this executable to DIR/berth and links the roles to it. An executable that is in use is replaced, not
- * overwritten: running shims go on with the old one.
+ * overwritten: running shims go on with the old one. With --systemd the unit berthd.service is written too.
  * @returns the exit status
  */
 export async function install(args: readonly string[]): Promise<number> {
   let directory: string;
+  let units: string | undefined;
+  let config: string | undefined;
   try {
-    const { values } = parseArgs({ args: [...args], options: { "bin-dir": { type: "string" } } });
+    const { values } = parseArgs({ args: [...args], options: flags });
     directory = resolve(values["bin-dir"] ?? defaultDirectory);
+    units = values.systemd ? resolve(values["systemd-dir"] ?? defaultUnits) : undefined;
+    config = values.config === undefined ? undefined : resolve(values.config);
   } catch (error) {
-    await Bun.write(Bun.stderr, `berth install: ${(error as Error).message}\nusage: berth install [--bin-dir DIR]\n`);
+    await Bun.write(Bun.stderr, `berth install: ${(error as Error).message}\n${usage}`);
     return 1;
   }
   if (!import.meta.dir.startsWith("/$bunfs")) {
     await Bun.write(Bun.stderr, "berth install: run the compiled dist/berth, which `npm run build` makes\n");
     return 1;
   }
-  const target = join(directory, "berth");
+  const installed = ["berth", ...links].map((name) => join(directory, name));
   try {
-    mkdirSync(directory, { recursive: true });
-    accessSync(directory, constants.W_OK);
-    replace(target, (temporary) => copyFileSync(process.execPath, temporary));
-    for (const link of links) replace(join(directory, link), (temporary) => symlinkSync("berth", temporary));
+    within(directory, "--bin-dir", () => {
+      replace(join(directory, "berth"), (temporary) => copyFileSync(process.execPath, temporary));
+      for (const link of links) replace(join(directory, link), (temporary) => symlinkSync("berth", temporary));
+    });
+    if (units !== undefined) {
+      const unit = join(units, "berthd.service");
+      const text = unitOf(join(directory, "berthd"), config);
+      within(units, "--systemd-dir", () => replace(unit, (temporary) => writeFileSync(temporary, text)));
+      installed.push(unit);
+    }
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const help = code === "EACCES" || code === "EROFS" ? "run it as root, or choose another --bin-dir" : message;
-    await Bun.write(Bun.stderr, `berth install: cannot write to ${directory}: ${help}\n`);
+    await Bun.write(Bun.stderr, `berth install: ${(error as Error).message}\n`);
     return 1;
   }
   const found = (process.env["PATH"] ?? "").split(delimiter).includes(directory);
   const hint = found ? "" : `${directory} is not in PATH: add it to containerd's, or name it with runtime_path\n`;
-  const installed = ["berth", ...links].map((name) => join(directory, name)).join("\n");
-  await Bun.write(Bun.stdout, `installed\n${installed}\n${hint}`);
+  const next = units === undefined ? "" : "start it: systemctl daemon-reload && systemctl enable --now berthd\n";
+  await Bun.write(Bun.stdout, `installed\n${installed.join("\n")}\n${hint}${next}`);
   return 0;
+}
+
+/** Writes into a directory, which is made if it is missing. @throws Error that says what to do */
+function within(directory: string, flag: string, write: () => void): void {
+  try {
+    mkdirSync(directory, { recursive: true });
+    accessSync(directory, constants.W_OK);
+    write();
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const help = code === "EACCES" || code === "EROFS" ? `run it as root, or choose another ${flag}` : message;
+    throw new Error(`cannot write to ${directory}: ${help}`);
+  }
 }
 
 /** Makes `path` anew by rename, so that nobody ever meets half of it. */

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { lockDirectory } from "../../../../supervisor/host/lock.ts";
 import { Notifier } from "../../../../supervisor/host/notify.ts";
 import { clearSocket, restrictSocket } from "../../../../supervisor/host/socket.ts";
+import { unitOf } from "../../../../supervisor/host/unit.ts";
 import { silent } from "../../../../supervisor/log/log.ts";
 
 let directory = "";
@@ -93,5 +94,15 @@ describe("Notifier", () => {
     const notifier = new Notifier(silent, { NOTIFY_SOCKET: join(directory, "nobody") });
     notifier.ready();
     notifier.stopping();
+  });
+});
+
+describe("the unit", () => {
+  test("leaves containers alone, and quotes what systemd would split or expand", () => {
+    const text = unitOf("/usr/local/bin/berthd", "/etc/a b/100%$x.toml");
+    expect(text).toContain('ExecStart=/usr/local/bin/berthd --config "/etc/a b/100%%$$x.toml"\n');
+    for (const line of ["Type=notify", "KillMode=process", "Delegate=yes", "Restart=always"]) {
+      expect(text).toContain(`\n${line}\n`);
+    }
   });
 });
