@@ -36,6 +36,16 @@ export function failedPrecondition(message: string): ContainerdError {
   return new ContainerdError(Code.FailedPrecondition, message);
 }
 
+/** The thing is not to be had now, but may be soon. */
+export function unavailable(message: string): ContainerdError {
+  return new ContainerdError(Code.Unavailable, message);
+}
+
+/** A place beyond the end of the thing. */
+export function outOfRange(message: string): ContainerdError {
+  return new ContainerdError(Code.OutOfRange, message);
+}
+
 /** This service does not do that (containerd downgrades on exactly this code, TT-5). */
 export function notImplemented(message: string): ContainerdError {
   return new ContainerdError(Code.Unimplemented, message);

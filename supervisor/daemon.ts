@@ -2,9 +2,12 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { messageOf } from "../proto/errdefs.ts";
 import type { Config } from "./config.ts";
+import { ContentStore } from "./content/store.ts";
 import { Exchange } from "./event/exchange.ts";
 import { containersService } from "./grpc/containers.ts";
+import { contentService } from "./grpc/content.ts";
 import { eventsService } from "./grpc/events.ts";
 import { healthService } from "./grpc/health.ts";
 import { imagesService } from "./grpc/images.ts";
@@ -40,6 +43,7 @@ export class Daemon {
   readonly #database: Database;
   readonly #server: GrpcServer;
   readonly #exchange = new Exchange();
+  #content: ContentStore | undefined;
 
   private constructor(config: Config, log: Log) {
     this.#config = config;
@@ -58,7 +62,7 @@ export class Daemon {
     let daemon: Daemon | undefined;
     try {
       daemon = new Daemon(config, log);
-      daemon.#wire();
+      await daemon.#wire();
       await daemon.#listen();
       return daemon;
     } catch (error) {
@@ -74,7 +78,7 @@ export class Daemon {
   }
 
   /** Registers every service. */
-  #wire(): void {
+  async #wire(): Promise<void> {
     const root = this.#config.root;
     const database = this.#database;
     const publisher = this.#exchange;
@@ -84,6 +88,15 @@ export class Daemon {
     const images = new Images({ database, publisher, namespaces, leases, collector });
     const containers = new Containers({ database, publisher, namespaces, collector });
     const sandboxes = new Sandboxes({ database, namespaces });
+    const content = await ContentStore.open({
+      directory: join(root, "io.containerd.content.v1.content"),
+      database,
+      leases,
+      namespaces,
+      publisher,
+      onError: (what, error) => this.#log.warn(what, { error: messageOf(error) }),
+    });
+    this.#content = content;
     const snapshotters = openSnapshotters({ database, root, log: this.#log });
     const snapshots = new SnapshotService({
       database,
@@ -95,6 +108,7 @@ export class Daemon {
 
     this.#server
       .register("containerd.services.containers.v1.Containers", containersService(containers))
+      .register("containerd.services.content.v1.Content", contentService(content))
       .register("containerd.services.events.v1.Events", eventsService(this.#exchange))
       .register("containerd.services.images.v1.Images", imagesService(images, collector))
       .register(
@@ -124,6 +138,7 @@ export class Daemon {
   /** Ends: clients are cut off, containers live on. The locks end with the process. */
   async stop(): Promise<void> {
     await this.#server.stop(STOP_GRACE_MS);
+    await this.#content?.close();
     this.#database.close();
   }
 }

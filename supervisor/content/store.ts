@@ -1,0 +1,301 @@
+/**
+ * The content store: blobs by digest, shared between namespaces on disk, and ingests by ref (core/metadata/content.go,
+ * plugins/content/local).
+ *
+ * Invariants: a record of a blob is made only when its file and the directory that names it are synced. A file is
+ * removed only under the lock of its digest, and only while no namespace has the blob and no ingest waits for it. A
+ * damaged blob is answered as not found, and a write of it is never answered AlreadyExists.
+ */
+
+import { readdir } from "node:fs/promises";
+import { invalidArgument, notFound } from "../../proto/errdefs.ts";
+import { containerd } from "../../proto/gen/supervisor.js";
+import type { Publisher } from "../event/publisher.ts";
+import type { Database } from "../store/database.ts";
+import { parseFilters } from "../store/filter.ts";
+import { checkLabels, type Labels } from "../store/labels.ts";
+import { quote } from "../store/quote.ts";
+import { BlobFiles } from "./blobs.ts";
+import { isDigest } from "./digest.ts";
+import { Health } from "./health.ts";
+import { ingestProgress, removeIngest } from "./ingest.ts";
+import { Layout } from "./layout.ts";
+import { KeyedMutex } from "./lock.ts";
+import { type OpenOptions, openWriter } from "./open.ts";
+import { BlobReader } from "./reader.ts";
+import { type BlobInfo, type IngestRecord, Records } from "./records.ts";
+import { RefLocks } from "./refs.ts";
+import type { ContentWriter, WriterStatus } from "./writer.ts";
+
+/** What the store needs of leases. */
+export interface ContentLeases {
+  hold(namespace: string, lease: string | undefined, resource: { type: string; id: string }): void;
+  release(namespace: string, lease: string | undefined, resource: { type: string; id: string }): void;
+}
+
+/** What the store is made of. */
+export interface ContentStoreOptions {
+  /** The directory `io.containerd.content.v1.content`. */
+  readonly directory: string;
+  readonly database: Database;
+  readonly leases: ContentLeases;
+  readonly namespaces: { require(namespace: string): void };
+  readonly publisher: Publisher;
+  /** shared: a namespace gets a blob that another has for the asking; isolated: it must bring the bytes. */
+  readonly policy?: "shared" | "isolated";
+  /** Told of work in the background that failed. */
+  readonly onError?: (what: string, error: unknown) => void;
+}
+
+/** Blobs that are listed in one go. */
+const PAGE = 500;
+
+/** The content store of one daemon. */
+export class ContentStore {
+  readonly options: ContentStoreOptions;
+  readonly layout: Layout;
+  readonly records: Records;
+  readonly health: Health;
+  readonly files: BlobFiles;
+  readonly refs = new RefLocks();
+  /** One at a time for each digest: whoever puts or removes its file. */
+  readonly digests = new KeyedMutex();
+  readonly #background = new Set<Promise<void>>();
+
+  private constructor(options: ContentStoreOptions) {
+    this.options = options;
+    this.layout = new Layout(options.directory);
+    this.records = new Records(options.database);
+    this.health = new Health(options.database, this.layout, this.digests);
+    this.files = new BlobFiles(this.layout);
+  }
+
+  /** Opens the store; its directory is made when it is not there. Reads no blob. */
+  static async open(options: ContentStoreOptions): Promise<ContentStore> {
+    const store = new ContentStore(options);
+    await store.files.prepare();
+    await options.database.durable();
+    return store;
+  }
+
+  /** Waits for what is under way. No writer may be open any more. */
+  async close(): Promise<void> {
+    await this.idle();
+    this.health.markClean();
+  }
+
+  /** Resolves when no work is left in the background. */
+  async idle(): Promise<void> {
+    while (this.#background.size > 0) await Promise.all(this.#background);
+  }
+
+  /** @throws ContainerdError NotFound, also for a damaged blob */
+  async info(namespace: string, digest: string): Promise<BlobInfo> {
+    const info = this.records.blob(namespace, digest);
+    if (info === undefined) throw notFound(`content digest ${digest}: not found`);
+    if (this.health.isSuspect(digest)) await this.#check(info);
+    return info;
+  }
+
+  /**
+   * Replaces labels: those that `paths` name (`labels.KEY`), or all.
+   * @throws ContainerdError NotFound, InvalidArgument
+   */
+  async update(namespace: string, digest: string, labels: Labels, paths: readonly string[]): Promise<BlobInfo> {
+    return this.options.database.commit(() => {
+      const before = this.records.blob(namespace, digest);
+      if (before === undefined) throw notFound(`content digest ${digest}: not found`);
+      const updated = updatedLabels(before, labels, paths);
+      checkLabels(updated, "info.Labels: ");
+      this.records.setLabels(namespace, digest, updated);
+      return this.records.blob(namespace, digest) ?? before;
+    });
+  }
+
+  /**
+   * The blobs that one of the filters lets through, by digest; without damaged ones.
+   * @throws ContainerdError InvalidArgument for a wrong filter
+   */
+  *list(namespace: string, filters: readonly string[]): Generator<BlobInfo> {
+    const filter = parseFilters(filters);
+    let after = "";
+    for (;;) {
+      const page = this.records.blobsAfter(namespace, after, PAGE);
+      for (const info of page) {
+        after = info.digest;
+        if (!this.health.isDamaged(info.digest) && filter((path) => fieldOf(info, path))) yield info;
+      }
+      if (page.length < PAGE) return;
+    }
+  }
+
+  /** @throws ContainerdError NotFound */
+  async delete(namespace: string, digest: string, lease?: string): Promise<void> {
+    await this.options.database.commit(() => {
+      if (!this.records.deleteBlob(namespace, digest)) throw notFound(`content digest ${digest}: not found`);
+      this.options.leases.release(namespace, lease, { type: "content", id: digest });
+    });
+    this.#publish(namespace, "delete", containerd.events.ContentDelete.encode({ digest }).finish());
+    this.removeUnneeded([digest]);
+  }
+
+  /** Opens a blob. @throws ContainerdError NotFound, also for a damaged blob */
+  async readerAt(namespace: string, digest: string): Promise<BlobReader> {
+    const info = await this.info(namespace, digest);
+    const file = await this.files.open(digest);
+    if (file === undefined || (await file.stat()).size !== info.size) {
+      await file?.close();
+      if (this.records.hasBlob(namespace, digest)) this.health.damaged(digest);
+      throw damaged(digest, file === undefined ? "its file is missing" : "its file has another size");
+    }
+    return new BlobReader(file, this.path(digest), info.size);
+  }
+
+  /** The file of a blob, for processes that read it. What is in it was checked only by {@link readerAt}. */
+  path(digest: string): string {
+    return this.layout.blob(digest);
+  }
+
+  /**
+   * Hashes a blob.
+   * @returns what is wrong with it; undefined when nothing is
+   */
+  verify(digest: string): Promise<string | undefined> {
+    const size = this.records.sizeAnywhere(digest);
+    return size === undefined ? Promise.resolve("no namespace has it") : this.health.verify(digest, size);
+  }
+
+  /**
+   * Begins an ingest, or resumes the one of that ref.
+   * @throws ContainerdError AlreadyExists when the namespace has the expected blob; Unavailable while the ref has
+   * another writer
+   */
+  writer(namespace: string, options: OpenOptions): Promise<ContentWriter> {
+    return openWriter(this, namespace, options);
+  }
+
+  /** @throws ContainerdError NotFound */
+  async status(namespace: string, ref: string): Promise<WriterStatus> {
+    const record = this.records.ingest(namespace, ref);
+    const status = record && (await this.#statusOf(namespace, record));
+    if (status === undefined) throw notFound(`reference ${ref}: not found`);
+    return status;
+  }
+
+  /**
+   * The ingests that one of the filters (on `ref`) lets through.
+   * @throws ContainerdError InvalidArgument for a wrong filter
+   */
+  async statuses(namespace: string, filters: readonly string[]): Promise<WriterStatus[]> {
+    const filter = parseFilters(filters);
+    const found: WriterStatus[] = [];
+    for (const record of this.records.ingests(namespace)) {
+      if (!filter(([first, ...rest]) => (first === "ref" && rest.length === 0 ? record.ref : undefined))) continue;
+      const status = await this.#statusOf(namespace, record);
+      if (status !== undefined) found.push(status);
+    }
+    return found;
+  }
+
+  /** Removes an ingest; its writer, if it has one, can no longer commit. @throws ContainerdError NotFound */
+  async abort(namespace: string, ref: string, lease?: string): Promise<void> {
+    const record = await this.options.database.commit(() => {
+      const found = this.records.ingest(namespace, ref);
+      if (found === undefined) throw notFound(`reference ${ref}: not found`);
+      this.records.deleteIngest(namespace, ref);
+      this.options.leases.release(namespace, lease, { type: "ingests", id: ref });
+      return found;
+    });
+    await removeIngest(this.layout.ingest(record.name));
+    if (record.expected !== "") this.removeUnneeded([record.expected]);
+  }
+
+  /** Removes, in the background, the files of those blobs that no namespace has and no ingest waits for. */
+  removeUnneeded(digests: Iterable<string>): void {
+    for (const digest of digests) {
+      if (!isDigest(digest) || this.records.isNeeded(digest)) continue;
+      this.inBackground(`remove blob ${digest}`, () =>
+        this.digests.run(digest, async () => {
+          if (this.records.isNeeded(digest)) return;
+          this.health.clear(digest);
+          await this.files.remove(digest);
+        }),
+      );
+    }
+  }
+
+  /** Removes, in the background, directories of ingests that have no record. */
+  removeIngests(names: Iterable<string>): void {
+    for (const name of names) {
+      if (this.records.hasIngestName(name)) continue;
+      this.inBackground(`remove ingest ${name}`, () => removeIngest(this.layout.ingest(name)));
+    }
+  }
+
+  /** Removes what a crash has left: files of blobs and ingests without a record. Looks at names only. */
+  async sweep(): Promise<void> {
+    this.removeUnneeded(await this.files.list());
+    this.removeIngests(await readdir(this.layout.ingests));
+  }
+
+  /** Runs work that nobody waits for but {@link idle}. */
+  inBackground(what: string, work: () => Promise<void>): void {
+    const running = work()
+      .catch((error: unknown) => this.options.onError?.(what, error))
+      .finally(() => this.#background.delete(running));
+    this.#background.add(running);
+  }
+
+  /** Tells that a namespace has got a blob. */
+  publishCreate(namespace: string, digest: string, size: number): void {
+    this.#publish(namespace, "create", containerd.events.ContentCreate.encode({ digest, size }).finish());
+  }
+
+  async #check(info: BlobInfo): Promise<void> {
+    const problem = await this.health.problem(info.digest, info.size);
+    if (problem !== undefined) throw damaged(info.digest, problem);
+  }
+
+  async #statusOf(namespace: string, record: IngestRecord): Promise<WriterStatus | undefined> {
+    const writer = this.refs.writer(namespace, record.ref);
+    if (writer !== undefined) return { ...writer.status(), expected: "" };
+    const progress = await ingestProgress(this.layout.ingest(record.name));
+    if (progress === undefined) return undefined;
+    const { ref, startedAt, total } = record;
+    return { ref, startedAt, total, expected: "", ...progress };
+  }
+
+  #publish(namespace: string, verb: "create" | "delete", value: Uint8Array): void {
+    const name = `containerd.events.Content${verb === "create" ? "Create" : "Delete"}`;
+    this.options.publisher.publish(namespace, `/content/${verb}`, { name, value });
+  }
+}
+
+function damaged(digest: string, problem: string): Error {
+  return notFound(`content digest ${digest} is damaged on disk (${problem}), fetch it again: not found`);
+}
+
+function fieldOf(info: BlobInfo, [first, ...rest]: readonly string[]): string | undefined {
+  if (first === "digest" && rest.length === 0) return info.digest;
+  if (first !== "labels" || rest.length === 0) return undefined;
+  const key = rest.join(".");
+  return Object.hasOwn(info.labels, key) ? info.labels[key] : undefined;
+}
+
+function updatedLabels(before: BlobInfo, labels: Labels, paths: readonly string[]): Record<string, string> {
+  if (paths.length === 0) return { ...labels };
+  let updated: Record<string, string> = { ...before.labels };
+  for (const path of paths) {
+    if (path === "labels") {
+      updated = { ...labels };
+    } else if (path.startsWith("labels.")) {
+      const key = path.slice("labels.".length);
+      updated[key] = Object.hasOwn(labels, key) ? (labels[key] ?? "") : "";
+    } else {
+      throw invalidArgument(
+        `cannot update ${quote(path)} field on content info ${quote(before.digest)}: invalid argument`,
+      );
+    }
+  }
+  return updated;
+}
