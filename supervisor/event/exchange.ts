@@ -5,9 +5,10 @@
 
 import { ContainerdError, invalidArgument } from "../../proto/errdefs.ts";
 import { containerd, type google } from "../../proto/gen/supervisor.js";
-import { isIdentifier } from "../../proto/identifiers.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
 import { type FieldLookup, parseFilters } from "../store/filter.ts";
+import { validateIdentifier } from "../store/identifier.ts";
+import { quote } from "../store/quote.ts";
 import { fieldOfEvent } from "./fields.ts";
 
 /** An event with where and when it happened. */
@@ -26,13 +27,15 @@ interface Subscriber {
 /** The exchange of one daemon. */
 export class Exchange {
   readonly #subscribers = new Set<Subscriber>();
+  #published = 0;
 
   /**
    * Publishes an event of the daemon itself.
-   * @param event its message name and encoded bytes
+   * @param event its message name and encoded bytes; a client may publish none
    */
-  publish(namespace: string, topic: string, event: { name: string; value: Uint8Array }): void {
-    this.forward({ timestamp: now(), namespace, topic, event: { type_url: event.name, value: event.value } });
+  publish(namespace: string, topic: string, event: { name: string; value: Uint8Array } | undefined): void {
+    const any = event === undefined ? null : { type_url: event.name, value: event.value };
+    this.forward({ timestamp: now(), namespace, topic, event: any });
   }
 
   /**
@@ -41,6 +44,7 @@ export class Exchange {
    */
   forward(envelope: Envelope): void {
     check(envelope);
+    this.#published++;
     const lookup = lookupOf(envelope);
     for (const subscriber of this.#subscribers) {
       if (subscriber.isOverrun || !subscriber.passes(lookup)) continue;
@@ -54,11 +58,11 @@ export class Exchange {
     }
   }
 
-  /** Number of subscribers, and of events that wait for them. */
-  get depth(): { subscribers: number; queued: number } {
+  /** Number of subscribers, of events that wait for them, and of events that there were. */
+  get depth(): { subscribers: number; queued: number; published: number } {
     let queued = 0;
     for (const { queue } of this.#subscribers) queued += queue.length;
-    return { subscribers: this.#subscribers.size, queued };
+    return { subscribers: this.#subscribers.size, queued, published: this.#published };
   }
 
   /**
@@ -67,7 +71,12 @@ export class Exchange {
    * over
    */
   subscribe(filters: readonly string[], signal: AbortSignal): AsyncIterable<Envelope> {
-    const subscriber: Subscriber = { passes: parseFilters(filters), queue: [], wake: undefined, isOverrun: false };
+    const subscriber: Subscriber = {
+      passes: parseFilters(filters, (problem) => `failed parsing subscription filters: ${problem}`),
+      queue: [],
+      wake: undefined,
+      isOverrun: false,
+    };
     this.#subscribers.add(subscriber);
     const leave = (): void => {
       this.#subscribers.delete(subscriber);
@@ -110,13 +119,20 @@ export function now(): google.protobuf.Timestamp.$Properties {
 }
 
 function check({ topic, namespace, timestamp }: Envelope): void {
-  if (!isIdentifier(namespace ?? "")) {
-    throw invalidArgument(`event envelope has invalid namespace ${JSON.stringify(namespace ?? "")}: invalid argument`);
-  }
-  if (!/^(?:\/[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)+$/.test(topic ?? "")) {
-    throw invalidArgument(`envelope topic ${JSON.stringify(topic ?? "")}: invalid argument`);
-  }
+  validateIdentifier(namespace ?? "", "event envelope has invalid namespace: ");
+  checkTopic(topic ?? "");
   if (!timestamp) throw invalidArgument("timestamp must be set on forwarded event: invalid argument");
+}
+
+/** Topics are paths of identifiers. */
+function checkTopic(topic: string): void {
+  const before = `envelope topic ${quote(topic)}: `;
+  if (topic === "") throw invalidArgument(`${before}must not be empty: invalid argument`);
+  if (topic[0] !== "/") throw invalidArgument(`${before}must start with '/': invalid argument`);
+  if (topic === "/") throw invalidArgument(`${before}must have at least one component: invalid argument`);
+  for (const part of topic.slice(1).split("/")) {
+    validateIdentifier(part, `${before}failed validation on component ${quote(part)}: `);
+  }
 }
 
 /** Fields that filters may ask for: topic, namespace, and those of the event itself after `event.`. */

@@ -1,9 +1,9 @@
 /** What every call comes with: its namespace, its lease, and the news that its caller has gone. */
 
 import type { Metadata } from "@grpc/grpc-js";
-import { ContainerdError, failedPrecondition, invalidArgument } from "../../proto/errdefs.ts";
-import { isIdentifier } from "../../proto/identifiers.ts";
+import { ContainerdError, failedPrecondition } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
+import { validateIdentifier } from "../store/identifier.ts";
 
 /** Headers of containerd's clients (pkg/namespaces/grpc.go, core/leases/grpc.go). */
 const NAMESPACE = "containerd-namespace";
@@ -33,9 +33,7 @@ export class CallContext {
   get namespace(): string {
     const namespace = this.header(NAMESPACE);
     if (namespace === undefined) throw failedPrecondition("namespace is required: failed precondition");
-    if (!isIdentifier(namespace)) {
-      throw invalidArgument(`namespace validation: identifier ${JSON.stringify(namespace)}: invalid argument`);
-    }
+    validateIdentifier(namespace, "namespace validation: ");
     return namespace;
   }
 

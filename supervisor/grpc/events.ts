@@ -1,13 +1,19 @@
 /** The Events service. */
 
+import { ContainerdError } from "../../proto/errdefs.ts";
 import type { Exchange } from "../event/exchange.ts";
+import type { CallContext } from "./context.ts";
 import { required } from "./required.ts";
 import type { Handlers } from "./server.ts";
 
 export function eventsService(exchange: Exchange): Handlers<"containerd.services.events.v1.Events"> {
   return {
-    Publish({ topic, event }, { namespace }) {
-      exchange.publish(namespace, topic, { name: event?.type_url ?? "", value: event?.value ?? new Uint8Array(0) });
+    Publish({ topic, event }, context) {
+      exchange.publish(
+        namespaceOf(context),
+        topic,
+        event ? { name: event.type_url ?? "", value: event.value ?? new Uint8Array(0) } : undefined,
+      );
       return {};
     },
     Forward({ envelope }) {
@@ -16,4 +22,13 @@ export function eventsService(exchange: Exchange): Handlers<"containerd.services
     },
     Subscribe: ({ filters }, { signal }) => exchange.subscribe(filters, signal),
   };
+}
+
+function namespaceOf(context: CallContext): string {
+  try {
+    return context.namespace;
+  } catch (error) {
+    if (!(error instanceof ContainerdError)) throw error;
+    throw new ContainerdError(error.code, `failed publishing event: ${error.message}`);
+  }
 }

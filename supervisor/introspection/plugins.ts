@@ -132,7 +132,7 @@ const types = {
  * @throws ContainerdError InvalidArgument for a wrong filter
  */
 export function filterPlugins(all: readonly Plugin[], filters: readonly string[]): Plugin[] {
-  const filter = parseFilters(filters);
+  const filter = parseFilters(filters, (problem) => `invalid argument: ${problem}`);
   return all.filter(({ type, id }) =>
     filter(([first]) => {
       if (first === "type") return type || undefined;

@@ -8,6 +8,7 @@ import { entryOf, withEntry, withoutEmpty } from "./fieldpath.ts";
 import { always, type FieldLookup, type Filter, labelOf, parseFilters } from "./filter.ts";
 import { validateIdentifier } from "./identifier.ts";
 import { checkLabels } from "./labels.ts";
+import { kinds, type NamespaceKeeper } from "./namespaces.ts";
 import { quote } from "./quote.ts";
 import { nowMicros, timestampOf } from "./time.ts";
 
@@ -23,7 +24,7 @@ export type Container = ReturnType<typeof ContainerType.decode>;
 export interface ContainersOptions {
   readonly database: Database;
   readonly publisher: Publisher;
-  readonly namespaces: { require(namespace: string): void };
+  readonly namespaces: NamespaceKeeper;
   /** Told that a container has gone, and with it what it kept from collection. */
   readonly collector: { schedule(): void };
 }
@@ -81,7 +82,7 @@ export class Containers {
     const at = timestampOf(nowMicros());
     const created = { ...fieldsOf(container), createdAt: at, updatedAt: at };
     await this.#database.commit(() => {
-      this.#options.namespaces.require(namespace);
+      this.#options.namespaces.require(namespace, kinds.containers);
       if (this.#find(namespace, created.id) !== undefined) {
         throw alreadyExists(`container ${quote(created.id)}: already exists`);
       }
@@ -105,8 +106,9 @@ export class Containers {
       const changed = { ...apply(fieldsOf(old), given, paths), updatedAt: timestampOf(nowMicros()) };
       validate(changed, "update failed validation: ");
       changed.labels = withoutEmpty(changed.labels);
-      // containerd adds extensions to those that are there, and removes none.
-      this.#write(namespace, { ...changed, extensions: { ...old.extensions, ...changed.extensions } });
+      // containerd adds extensions to those that are there, and takes neither them nor the specification away.
+      const extensions = { ...old.extensions, ...changed.extensions };
+      this.#write(namespace, { ...changed, extensions, spec: changed.spec ?? old.spec ?? null });
       return changed;
     });
     const { id, image, labels, snapshotKey } = updated;
@@ -135,10 +137,9 @@ export class Containers {
 
   /** containerd says it in another way where a namespace never had a container. */
   #missing(verb: string, namespace: string, id: string, name: string): Error {
-    const any = this.#database.get("SELECT 1 FROM containers WHERE namespace = ? LIMIT 1", namespace);
-    return any === undefined
-      ? notFound(`cannot ${verb} container ${quote(id)} in namespace ${quote(namespace)}: not found`)
-      : notFound(`container ${name}: not found`);
+    return this.#options.namespaces.had(namespace, kinds.containers)
+      ? notFound(`container ${name}: not found`)
+      : notFound(`cannot ${verb} container ${quote(id)} in namespace ${quote(namespace)}: not found`);
   }
 
   #write(namespace: string, container: Fields): void {
@@ -214,7 +215,6 @@ function validate(container: NewContainer, before: string): void {
   }
   checkLabels(container.labels ?? {}, `${before}containers.Labels: `);
   if (!container.runtime?.name) throw invalidArgument(`${before}container.Runtime.Name must be set: invalid argument`);
-  if (!container.spec) throw invalidArgument(`${before}container.Spec must be set: invalid argument`);
   if (container.snapshotKey && !container.snapshotter) {
     throw invalidArgument(
       `${before}container.Snapshotter must be set if container.SnapshotKey is set: invalid argument`,

@@ -4,6 +4,7 @@
  */
 
 import { invalidArgument } from "../../proto/errdefs.ts";
+import { Scanner, tokens, unquote } from "./scanner.ts";
 
 /** Gives the value of a field path of the thing that is looked at; undefined when it has none. */
 export type FieldLookup = (path: readonly string[]) => string | undefined;
@@ -16,10 +17,14 @@ export const always: Filter = () => true;
 
 /**
  * Any of these filters; without one, everything.
+ * @param message what a client is told of a mistake, from what containerd's parser says of it; the default is that of lists
  * @throws ContainerdError InvalidArgument with the place of the mistake
  */
-export function parseFilters(filters: readonly string[]): Filter {
-  const any = filters.map(parseFilter);
+export function parseFilters(
+  filters: readonly string[],
+  message: (problem: string) => string = (problem) => `${problem}: invalid argument`,
+): Filter {
+  const any = filters.map((filter) => parseFilter(filter, message));
   if (any.length === 0 || any.includes(always)) return always;
   return (lookup) => any.some((filter) => filter(lookup));
 }
@@ -29,10 +34,9 @@ export function fieldsOf(
   fields: Readonly<Record<string, string>>,
   labels?: Readonly<Record<string, string>>,
 ): FieldLookup {
-  return (path) => {
-    const [first = "", ...rest] = path;
-    if (first === "labels") return labels === undefined || rest.length === 0 ? undefined : own(labels, rest.join("."));
-    return rest.length === 0 ? own(fields, first) : undefined;
+  return ([first = "", ...rest]) => {
+    if (first === "labels") return labels === undefined ? undefined : labelOf(labels, rest);
+    return own(fields, first);
   };
 }
 
@@ -45,99 +49,95 @@ function own(values: Readonly<Record<string, string>>, name: string): string | u
   return Object.hasOwn(values, name) ? values[name] : undefined;
 }
 
-function parseFilter(text: string): Filter {
+function parseFilter(text: string, message: (problem: string) => string): Filter {
   if (text === "") return always;
-  const all = new Parser(text).selectors();
+  const fail = (problem: string): never => {
+    throw invalidArgument(message(`filters: parse error: ${problem}: invalid argument`));
+  };
+  const all = parseSelectors(new Scanner(text, fail));
   return (lookup) => all.every((selector) => selector(lookup));
 }
 
-const field = /[A-Za-z_][A-Za-z0-9_]*/y;
-const operator = /==|!=|~=/y;
-const bare = /[^\s,"|/]+[^\s,]*/y;
-
-class Parser {
-  readonly #text: string;
-  #at = 0;
-
-  constructor(text: string) {
-    this.#text = text;
+function parseSelectors(scanner: Scanner): Filter[] {
+  const found = [parseSelector(scanner)];
+  for (;;) {
+    const next = scanner.peek();
+    if (next === tokens.end) return found;
+    if (next !== ",") scanner.failNext(`unexpected input: ${next === tokens.illegal ? "\ufffd" : next}`);
+    scanner.scan();
+    found.push(parseSelector(scanner));
   }
+}
 
-  selectors(): Filter[] {
-    const found = [this.#selector()];
-    while (this.#at < this.#text.length) {
-      if (this.#text[this.#at] !== ",") this.#fail(`expected a separator`);
-      this.#at++;
-      found.push(this.#selector());
-    }
-    return found;
+function parseSelector(scanner: Scanner): Filter {
+  const path = [parseField(scanner)];
+  while (scanner.peek() === ".") {
+    scanner.scan();
+    path.push(parseField(scanner));
   }
+  const next = scanner.peek();
+  if (next === "," || next === tokens.end) return (lookup) => lookup(path) !== undefined;
+  const operator = parseOperator(scanner);
+  const value = parseValue(scanner, operator === "~=");
+  // A field that is not there has an empty value for all but ==, as in containerd.
+  if (operator === "==") return (lookup) => lookup(path) === value;
+  if (operator === "!=") return (lookup) => (lookup(path) ?? "") !== value;
+  const pattern = compile(value);
+  return (lookup) => pattern?.test(lookup(path) ?? "") ?? false;
+}
 
-  #selector(): Filter {
-    const path = [this.#field()];
-    while (this.#text[this.#at] === ".") {
-      this.#at++;
-      path.push(this.#field());
-    }
-    const op = this.#match(operator);
-    if (op === undefined) return (lookup) => lookup(path) !== undefined;
-    const value = this.#value(op === "~=");
-    if (op === "==") return (lookup) => lookup(path) === value;
-    if (op === "!=") return (lookup) => lookup(path) !== value;
-    let pattern: RegExp;
-    try {
-      pattern = new RegExp(value);
-    } catch (error) {
-      return this.#fail(error instanceof Error ? error.message : String(error));
-    }
-    return (lookup) => {
-      const found = lookup(path);
-      return found !== undefined && pattern.test(found);
-    };
+function parseField(scanner: Scanner): string {
+  const { at, kind, text } = scanner.scan();
+  if (kind === "field") return text;
+  if (kind === "quoted") return unquoted(scanner, at, text, false);
+  return scanner.fail(at, kind === "illegal" ? scanner.problem : "expected field or quoted");
+}
+
+function parseOperator(scanner: Scanner): string {
+  const { at, kind, text } = scanner.scan();
+  if (kind === "operator") {
+    if (text === "==" || text === "!=" || text === "~=") return text;
+    return scanner.fail(at, `unsupported operator "${text}"`);
   }
+  return scanner.fail(at, kind === "illegal" ? scanner.problem : 'expected an operator ("=="|"!="|"~=")');
+}
 
-  #match(pattern: RegExp): string | undefined {
-    pattern.lastIndex = this.#at;
-    const [found] = pattern.exec(this.#text) ?? [];
-    if (found !== undefined) this.#at += found.length;
-    return found;
-  }
+function parseValue(scanner: Scanner, isPattern: boolean): string {
+  const { at, kind, text } = scanner.scan();
+  if (kind === "value" || kind === "field") return text;
+  if (kind === "quoted") return unquoted(scanner, at, text, isPattern);
+  return scanner.fail(at, kind === "illegal" ? scanner.problem : "expected value or quoted");
+}
 
-  #field(): string {
-    if (this.#text[this.#at] === '"') return this.#quoted('"');
-    return this.#match(field) ?? this.#fail("expected a field or quoted");
-  }
+/** Only a pattern may stand between slashes or bars. */
+function unquoted(scanner: Scanner, at: number, text: string, isPattern: boolean): string {
+  if (!isPattern && text[0] !== '"') return scanner.fail(at, "invalid quote encountered");
+  return unquote(text) ?? scanner.fail(at, "unquoting failed: quote syntax error");
+}
 
-  #value(isPattern: boolean): string {
-    const next = this.#text[this.#at] ?? "";
-    if (next === '"' || (isPattern && (next === "/" || next === "|"))) return this.#quoted(next);
-    return this.#match(bare) ?? this.#fail("expected a value or quoted");
-  }
+const posixClasses: Readonly<Record<string, string>> = {
+  alnum: "0-9A-Za-z",
+  alpha: "A-Za-z",
+  digit: "0-9",
+  lower: "a-z",
+  punct: "!-\\/:-@\\[-`{-~",
+  space: "\\s",
+  upper: "A-Z",
+  word: "\\w",
+  xdigit: "0-9A-Fa-f",
+};
 
-  /** What stands between two quotes; a backslash makes the next character itself, as in Go's strings. */
-  #quoted(quote: string): string {
-    const start = this.#at++;
-    let value = "";
-    for (;;) {
-      const char = this.#text[this.#at++];
-      if (char === undefined) {
-        this.#at = start;
-        return this.#fail("unterminated quoted string");
-      }
-      if (char === quote) return value;
-      if (char !== "\\") {
-        value += char;
-        continue;
-      }
-      const escaped = this.#text[this.#at++] ?? "";
-      if (escaped === quote || (escaped === "\\" && quote === '"')) value += escaped;
-      else if (quote === '"' && "nrt".includes(escaped)) value += { n: "\n", r: "\r", t: "\t" }[escaped] ?? "";
-      else value += char + escaped;
-    }
-  }
-
-  #fail(what: string): never {
-    const marked = `${this.#text.slice(0, this.#at)} >|${this.#text[this.#at] ?? ""}|< ${this.#text.slice(this.#at + 1)}`;
-    throw invalidArgument(`filters: parse error: [${marked}]: ${what}: invalid argument`);
+/** A regular expression of Go's; undefined for a wrong one, which lets nothing through, as in containerd. */
+function compile(source: string): RegExp | undefined {
+  const [, flags = ""] = /^\(\?([ims]+)\)/.exec(source) ?? [];
+  const rest = flags === "" ? source : source.slice(flags.length + 3);
+  const translated = rest
+    .replaceAll("(?P<", "(?<")
+    .replace(/\[:(\w+):\]/g, (all, name: string) => posixClasses[name] ?? all)
+    .replace(/\\([Az])/g, (_, edge: string) => (edge === "A" ? "^" : "$"));
+  try {
+    return new RegExp(translated, [...new Set(flags)].join(""));
+  } catch {
+    return undefined;
   }
 }

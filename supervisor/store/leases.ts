@@ -1,6 +1,6 @@
 /** Leases: what keeps resources from collection while a client works with them (core/metadata/leases.go). */
 
-import { alreadyExists, invalidArgument, notFound, notImplemented } from "../../proto/errdefs.ts";
+import { alreadyExists, invalidArgument, notFound, notImplemented, unknown } from "../../proto/errdefs.ts";
 import type { Database } from "./database.ts";
 import { digestProblem } from "./digest.ts";
 import { withoutEmpty } from "./fieldpath.ts";
@@ -171,6 +171,13 @@ function missing(id: string): Error {
 }
 
 function checkResource({ type, id }: Resource): void {
+  checkType(type, id);
+  // What containerd's own database says of an empty name.
+  if (id === "") throw unknown("key required");
+  if (type === "snapshots/") throw unknown("bucket name required");
+}
+
+function checkType(type: string, id: string): void {
   const [kind = "", ...rest] = type.split("/");
   switch (kind) {
     case "content":

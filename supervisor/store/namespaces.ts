@@ -1,6 +1,13 @@
 /** Namespaces: tenants, of which each has its own of every other resource (core/metadata/namespaces.go). */
 
-import { alreadyExists, failedPrecondition, invalidArgument, notFound } from "../../proto/errdefs.ts";
+import {
+  alreadyExists,
+  failedPrecondition,
+  invalidArgument,
+  messageOf,
+  notFound,
+  unknown,
+} from "../../proto/errdefs.ts";
 import { containerd } from "../../proto/gen/supervisor.js";
 import type { Publisher } from "../event/publisher.ts";
 import type { Database } from "./database.ts";
@@ -15,6 +22,13 @@ export interface Namespace {
   readonly labels: Labels;
 }
 
+/** Bits of what a namespace has had. */
+export const kinds = { containers: 1, sandboxes: 2 } as const;
+export type Kind = (typeof kinds)[keyof typeof kinds];
+
+/** What rooms need of the namespaces. */
+export type NamespaceKeeper = Pick<Namespaces, "require" | "had">;
+
 const { NamespaceCreate, NamespaceDelete, NamespaceUpdate } = containerd.events;
 
 /** The namespaces of one daemon. */
@@ -27,9 +41,23 @@ export class Namespaces {
     this.#publisher = publisher;
   }
 
-  /** Makes sure that a namespace is there, inside the caller's transaction: whoever puts something into it calls this. */
-  require(namespace: string): void {
-    this.#database.run("INSERT OR IGNORE INTO namespaces (name, labels) VALUES (?, '{}')", namespace);
+  /**
+   * Makes sure that a namespace is there, inside the caller's transaction: whoever puts something into it calls this.
+   * @param kind what is put, where {@link had} is to know it
+   */
+  require(namespace: string, kind: Kind | 0 = 0): void {
+    this.#database.run(
+      `INSERT INTO namespaces (name, labels, kinds) VALUES (?1, '{}', ?2)
+       ON CONFLICT DO UPDATE SET kinds = kinds | ?2 WHERE kinds & ?2 != ?2`,
+      namespace,
+      kind,
+    );
+  }
+
+  /** Whether there has ever been such a thing: containerd answers in other words where there has not. */
+  had(namespace: string, kind: Kind): boolean {
+    const row = this.#database.get<{ kinds: number }>("SELECT kinds FROM namespaces WHERE name = ?", namespace);
+    return ((row?.kinds ?? 0) & kind) !== 0;
   }
 
   /** Labels of a namespace; none for one that is not there, as containerd answers. */
@@ -62,10 +90,12 @@ export class Namespaces {
 
   /**
    * Replaces the labels that `paths` name (`labels.KEY`), or without paths all of them. A namespace that is not there is
-   * made, as containerd makes it.
-   * @throws ContainerdError InvalidArgument for another path
+   * made, as containerd makes it, but never one whose name could not be a part of a path.
+   * @throws ContainerdError InvalidArgument for another path, Unknown for a wrong label or name
    */
   async update(name: string, labels: Labels, paths: readonly string[]): Promise<void> {
+    // The codes of these two are those of containerd, which lost its own on the way.
+    recode(() => validateIdentifier(name, "failed publishing event: namespace validation: "));
     await this.#database.commit(() => {
       const updated: Record<string, string> = paths.length === 0 ? { ...labels } : { ...this.labels(name) };
       for (const path of paths) {
@@ -73,7 +103,7 @@ export class Namespaces {
         if (key === undefined) throw invalidArgument(`cannot update ${quote(path)} field`);
         updated[key] = Object.hasOwn(labels, key) ? (labels[key] ?? "") : "";
       }
-      checkLabels(updated, "namespace.Labels: ");
+      recode(() => checkLabels(updated, "namespace.Labels: "));
       this.#database.run(
         "INSERT INTO namespaces (name, labels) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET labels = ?2",
         name,
@@ -122,5 +152,14 @@ export class Namespaces {
   #publish(namespace: string, verb: string, value: Uint8Array): void {
     const name = `containerd.events.Namespace${verb[0]?.toUpperCase()}${verb.slice(1)}`;
     this.#publisher.publish(namespace, `/namespaces/${verb}`, { name, value });
+  }
+}
+
+/** Runs a check whose error the client gets with the code Unknown. */
+function recode(check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    throw unknown(messageOf(error), error);
   }
 }

@@ -6,6 +6,7 @@ import type { Database } from "./database.ts";
 import { entryOf, withEntry, withoutEmpty } from "./fieldpath.ts";
 import { labelOf, parseFilters } from "./filter.ts";
 import { validateIdentifier } from "./identifier.ts";
+import { kinds, type NamespaceKeeper } from "./namespaces.ts";
 import { quote } from "./quote.ts";
 import { nowMicros, timestampOf } from "./time.ts";
 
@@ -19,7 +20,7 @@ export type Sandbox = ReturnType<typeof SandboxType.decode>;
 /** What sandboxes need beside themselves. */
 export interface SandboxesOptions {
   readonly database: Database;
-  readonly namespaces: { require(namespace: string): void };
+  readonly namespaces: NamespaceKeeper;
 }
 
 /** What an update without field paths replaces. */
@@ -71,7 +72,7 @@ export class Sandboxes {
     const created = { ...fieldsOf(sandbox), createdAt: at, updatedAt: at };
     validateIdentifier(created.sandboxId, "failed to validate sandbox: invalid sandbox ID: ");
     await this.#database.commit(() => {
-      this.#options.namespaces.require(namespace);
+      this.#options.namespaces.require(namespace, kinds.sandboxes);
       const made = this.#database.run(
         "INSERT OR IGNORE INTO sandboxes (namespace, id, record) VALUES (?, ?, ?)",
         namespace,
@@ -119,7 +120,7 @@ export class Sandboxes {
 
   /** containerd says it in another way where a namespace never had a sandbox. */
   #isEmpty(namespace: string): boolean {
-    return this.#database.get("SELECT 1 FROM sandboxes WHERE namespace = ? LIMIT 1", namespace) === undefined;
+    return !this.#options.namespaces.had(namespace, kinds.sandboxes);
   }
 }
 

@@ -8,7 +8,9 @@ import type { Migration } from "./migration.ts";
  */
 export const migrations: readonly Migration[] = [
   `
-  CREATE TABLE namespaces (name TEXT PRIMARY KEY, labels TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  -- kinds: what there has ever been in it, as bits: 1 containers, 2 sandboxes
+  CREATE TABLE namespaces (
+    name TEXT PRIMARY KEY, labels TEXT NOT NULL, kinds INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 
   -- record: containerd.services.containers.v1.Container, of some kB, which is why this table has a rowid
   CREATE TABLE containers (
