@@ -1,6 +1,7 @@
 /** How a daemon is set up: by its flags, else the file, else the defaults of config/table.ts. */
 
 import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ConfigError, readConfiguration, type Values } from "./config/read.ts";
 import { configuration } from "./config/table.ts";
@@ -76,6 +77,11 @@ export function loadConfig(flags: Flags = {}, env: Readonly<Record<string, strin
 /** The path of the socket for shims. */
 export function ttrpcAddress(config: Config): string {
   return config.ttrpc.address || `${config.grpc.address}.ttrpc`;
+}
+
+/** Where people look inside. */
+export function debugAddress(config: Config): string {
+  return config.debug.address || join(config.state, "debug.sock");
 }
 
 function readConfigFile(path: string): string {

@@ -18,11 +18,15 @@ import { sandboxStoreService } from "./grpc/sandbox-store.ts";
 import { GrpcServer } from "./grpc/server.ts";
 import { snapshotsService } from "./grpc/snapshots.ts";
 import { versionService } from "./grpc/version.ts";
+import { Aside } from "./host/aside.ts";
 import { type DirectoryLock, lockDirectory } from "./host/lock.ts";
 import { clearSocket, restrictSocket } from "./host/socket.ts";
 import { daemonUuid, pidNamespace } from "./introspection/identity.ts";
 import { plugins } from "./introspection/plugins.ts";
-import type { Log } from "./log/log.ts";
+import { apiRevision, apiVersion } from "./introspection/version.ts";
+import type { LogWriter } from "./log/log.ts";
+import { CallMetrics } from "./metrics/calls.ts";
+import { Collections } from "./metrics/collections.ts";
 import { SnapshotService } from "./snapshot/service.ts";
 import { openSnapshotters } from "./snapshot/snapshotters.ts";
 import { Containers } from "./store/containers.ts";
@@ -39,25 +43,28 @@ const STOP_GRACE_MS = 1000;
 /** A running daemon. */
 export class Daemon {
   readonly #config: Config;
-  readonly #log: Log;
+  readonly #log: LogWriter;
   readonly #database: Database;
   readonly #server: GrpcServer;
   readonly #exchange = new Exchange();
+  readonly #calls = new CallMetrics();
+  readonly #collections = new Collections();
+  #aside: Aside | undefined;
   #content: ContentStore | undefined;
 
-  private constructor(config: Config, log: Log) {
+  private constructor(config: Config, log: LogWriter) {
     this.#config = config;
     this.#log = log;
     this.#database = new Database(join(config.root, "berth.db"), migrations);
     const { maxRecvMessageSize: receive, maxSendMessageSize: send } = config.grpc;
-    this.#server = new GrpcServer(undefined, { receive, send });
+    this.#server = new GrpcServer((...method) => this.#calls.method(...method), { receive, send });
   }
 
   /**
    * Starts a daemon; when this resolves, clients can connect.
    * @throws LockedError when another daemon has root or state; Error when the socket cannot be made
    */
-  static async start(config: Config, log: Log): Promise<Daemon> {
+  static async start(config: Config, log: LogWriter): Promise<Daemon> {
     const locks = takePlaces(config);
     let daemon: Daemon | undefined;
     try {
@@ -74,7 +81,27 @@ export class Daemon {
 
   /** What the daemon is doing, for people. */
   get state(): Readonly<Record<string, unknown>> {
-    return { config: this.#config, events: this.#exchange.depth };
+    return {
+      config: this.#config,
+      calls: { active: this.#calls.active },
+      events: this.#exchange.depth,
+      log: this.#log.state,
+    };
+  }
+
+  /** What Prometheus is told. */
+  async #metrics(): Promise<string> {
+    const { scrape } = await import("./metrics/scrape.ts");
+    return scrape({
+      version: apiVersion,
+      revision: apiRevision,
+      root: this.#config.root,
+      calls: this.#calls,
+      collections: this.#collections,
+      tasks: () => [],
+      events: () => this.#exchange.depth,
+      log: () => this.#log.state,
+    });
   }
 
   /** Registers every service. */
@@ -132,12 +159,13 @@ export class Daemon {
     await clearSocket(grpc.address);
     await this.#server.listen(grpc.address);
     restrictSocket(grpc.address, grpc);
+    this.#aside = await Aside.start(this.#config, { state: () => this.state, metrics: () => this.#metrics() });
     this.#log.info("serving...", { address: grpc.address });
   }
 
   /** Ends: clients are cut off, containers live on. The locks end with the process. */
   async stop(): Promise<void> {
-    await this.#server.stop(STOP_GRACE_MS);
+    await Promise.all([this.#server.stop(STOP_GRACE_MS), this.#aside?.stop()]);
     await this.#content?.close();
     this.#database.close();
   }

@@ -3,6 +3,7 @@
 import { exampleOf } from "../config/example.ts";
 import { configuration } from "../config/table.ts";
 import { ConfigError, loadConfig, parseFlags } from "../config.ts";
+import { toJson } from "../host/json.ts";
 
 /** @returns the exit status */
 export async function config(args: readonly string[]): Promise<number> {
@@ -14,7 +15,7 @@ export async function config(args: readonly string[]): Promise<number> {
     }
     if (verb === "dump") {
       const used = loadConfig(parseFlags(rest));
-      await Bun.write(Bun.stdout, `${JSON.stringify(used, plain, 2)}\n`);
+      await Bun.write(Bun.stdout, `${toJson(used, 2)}\n`);
       return 0;
     }
   } catch (error) {
@@ -24,8 +25,4 @@ export async function config(args: readonly string[]): Promise<number> {
   }
   await Bun.write(Bun.stderr, "usage: berthd config default\n       berthd config dump [--config FILE] [FLAGS]\n");
   return 1;
-}
-
-function plain(_: string, value: unknown): unknown {
-  return value instanceof Map ? Object.fromEntries(value) : value;
 }

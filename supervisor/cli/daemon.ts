@@ -2,6 +2,7 @@
 
 import { type Config, ConfigError, type Flags, loadConfig, parseFlags } from "../config.ts";
 import { Daemon } from "../daemon.ts";
+import { toJson } from "../host/json.ts";
 import { LockedError } from "../host/lock.ts";
 import { Notifier } from "../host/notify.ts";
 import { setOomScore } from "../host/oom-score.ts";
@@ -43,7 +44,7 @@ async function run(flags: Flags, config: Config): Promise<number> {
   log.info("starting berthd", { version: apiVersion, pid: process.pid, root: config.root, state: config.state });
   const running = await Daemon.start(config, log);
   process.on("SIGHUP", () => reload(flags, log));
-  process.on("SIGUSR1", () => log.info("state", { state: running.state }));
+  process.on("SIGUSR1", () => log.info("state", { state: toJson(running.state) }));
   notifier.ready();
   log.info("berthd is ready", { ms: Math.round(performance.now()) });
   const signal = await told;

@@ -75,10 +75,12 @@ export const configuration = {
   }),
   debug: section("Looking inside.", {
     address: key(
-      listenAddress,
+      optionalPath,
       "",
-      'GET /debug/state there answers what the daemon does, as JSON; "": nowhere. Whoever reaches it sees everything.',
+      'Path of the unix socket whose GET /debug/state tells what the daemon does; "": debug.sock in the state. Mode 0600.',
     ),
+    uid: key(owner.uid, 0, "User that owns the socket, by number."),
+    gid: key(owner.gid, 0, "Group of the socket, by number."),
     level: key(level, "info", "Least level of lines in the log. SIGHUP reads it anew."),
   }),
   metrics: section("Prometheus.", {

@@ -70,21 +70,49 @@ type AnyCall = ServerUnaryCall<unknown, unknown> & {
   destroy?(error?: Error): void;
 };
 
+/** Told of the calls of one method. */
+export interface CallObserver {
+  started(): void;
+  received(): void;
+  sent(): void;
+  /** @param code gRPC's; @param ms how long the call took */
+  ended(code: number, ms: number): void;
+}
+
+/** Gives the observer of a method. */
+export type Observe = (
+  service: string,
+  method: string,
+  requestStream: boolean,
+  responseStream: boolean,
+) => CallObserver;
+
+const unobserved: CallObserver = { started() {}, received() {}, sent() {}, ended() {} };
+
+/**
+ * Options of HTTP/2 that grpc-js does not pass on. Go's clients cancel a Read as soon as they have the bytes they asked
+ * for, thousands of times for one blob: that is no attack, and must not end their connection (Node's default allows
+ * 1000 cancelled streams, and 33 a second). Windows as large as a message spare uploads a round trip for each 64 KiB.
+ */
+function tune(server: Server): void {
+  const { commonServerOptions } = server as unknown as { commonServerOptions: Record<string, unknown> };
+  commonServerOptions["streamResetBurst"] = 1e9;
+  commonServerOptions["streamResetRate"] = 1e9;
+  commonServerOptions["settings"] = { initialWindowSize: 4 << 20 };
+}
+
 /** Serves containerd's API on unix sockets. */
 export class GrpcServer {
   readonly #server: Server;
-  readonly #onCall: ((service: string, method: string, code: number, ms: number) => void) | undefined;
+  readonly #observe: Observe;
 
-  /** @param onCall told of every call that has ended, with its gRPC code and how long it took */
-  constructor(
-    onCall?: (service: string, method: string, code: number, ms: number) => void,
-    limits: MessageLimits = defaultLimits,
-  ) {
-    this.#onCall = onCall;
+  constructor(observe: Observe = () => unobserved, limits: MessageLimits = defaultLimits) {
+    this.#observe = observe;
     this.#server = new Server({
       "grpc.max_receive_message_length": limits.receive,
       "grpc.max_send_message_length": limits.send,
     });
+    tune(this.#server);
   }
 
   /** Adds a service under its full name. */
@@ -94,16 +122,23 @@ export class GrpcServer {
     for (const [method, row] of Object.entries(services[name]) as [string, UntypedMethod][]) {
       const handler = (handlers as Record<string, unknown>)[method];
       if (handler === undefined) continue;
+      const observer = this.#observe(name, method, row.requestStream, row.responseStream);
       definition[method] = {
         path: `/${name}/${method}`,
         requestStream: row.requestStream,
         responseStream: row.responseStream,
-        requestDeserialize: (bytes) => row.request.decode(bytes),
-        responseSerialize: (message) => encode(row.response, message),
+        requestDeserialize: (bytes) => {
+          observer.received();
+          return row.request.decode(bytes);
+        },
+        responseSerialize: (message) => {
+          observer.sent();
+          return encode(row.response, message);
+        },
         requestSerialize: () => Buffer.alloc(0),
         responseDeserialize: () => undefined,
       };
-      implementation[method] = this.#adapt(name, method, row, handler as UntypedHandler);
+      implementation[method] = this.#adapt(observer, row, handler as UntypedHandler);
     }
     this.#server.addService(definition, implementation);
     return this;
@@ -128,10 +163,10 @@ export class GrpcServer {
     clearTimeout(timer);
   }
 
-  #adapt(service: string, method: string, row: UntypedMethod, handler: UntypedHandler): UntypedHandleCall {
-    const ended = (started: number, code: number): void =>
-      this.#onCall?.(service, method, code, performance.now() - started);
+  #adapt(observer: CallObserver, row: UntypedMethod, handler: UntypedHandler): UntypedHandleCall {
+    const ended = (started: number, code: number): void => observer.ended(code, performance.now() - started);
     const unary = async (call: AnyCall, answer: sendUnaryData<unknown>): Promise<void> => {
+      observer.started();
       const started = performance.now();
       const { context, over } = contextOf(call);
       try {
@@ -147,6 +182,7 @@ export class GrpcServer {
       }
     };
     const streaming = async (call: AnyCall): Promise<void> => {
+      observer.started();
       const started = performance.now();
       const { context, over } = contextOf(call);
       try {

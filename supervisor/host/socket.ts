@@ -13,6 +13,8 @@ const CONNECT_MS = 2000;
 export interface SocketOwner {
   readonly uid: number;
   readonly gid: number;
+  /** 0660 when not given. */
+  readonly mode?: number;
 }
 
 /**
@@ -34,9 +36,9 @@ export async function clearSocket(path: string): Promise<void> {
   rmSync(path, { force: true });
 }
 
-/** Gives a socket that was just made to its owner, mode 0660. */
-export function restrictSocket(path: string, { uid, gid }: SocketOwner): void {
-  chmodSync(path, 0o660);
+/** Gives a socket that was just made to its owner. */
+export function restrictSocket(path: string, { uid, gid, mode = 0o660 }: SocketOwner): void {
+  chmodSync(path, mode);
   chownSync(path, uid, gid);
 }
 

@@ -1,0 +1,53 @@
+/** What the daemon serves beside containerd's API: metrics where they are wanted, and looking inside for root alone. */
+
+import { type Config, debugAddress } from "../config.ts";
+import { type HttpServer, serveHttp } from "./http.ts";
+import { toJson } from "./json.ts";
+
+/** What is told. */
+export interface AsideSources {
+  /** What the daemon is doing. */
+  state(): unknown;
+  /** The text of Prometheus. */
+  metrics(): Promise<string>;
+}
+
+/** The running servers. */
+export class Aside {
+  readonly #servers: readonly HttpServer[];
+
+  private constructor(servers: readonly HttpServer[]) {
+    this.#servers = servers;
+  }
+
+  /** @throws Error when an address is taken or wrong */
+  static async start(config: Config, sources: AsideSources): Promise<Aside> {
+    const metrics = {
+      "/v1/metrics": async () => respond(await sources.metrics(), "text/plain; version=0.0.4; charset=utf-8"),
+    };
+    const debug = {
+      ...metrics,
+      "/debug/state": () => respond(`${toJson(sources.state(), 2)}\n`, "application/json"),
+      "/debug/heap": () => respond(Bun.generateHeapSnapshot("v8"), "application/json"),
+    };
+    const servers: HttpServer[] = [];
+    try {
+      if (config.metrics.address !== "") {
+        servers.push(await serveHttp(config.metrics.address, metrics, { uid: 0, gid: 0, mode: 0o660 }));
+      }
+      servers.push(await serveHttp(debugAddress(config), debug, { ...config.debug, mode: 0o600 }));
+    } catch (error) {
+      for (const server of servers) await server.stop();
+      throw error;
+    }
+    return new Aside(servers);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#servers.map((server) => server.stop()));
+  }
+}
+
+function respond(text: string, type: string): Response {
+  return new Response(text, { headers: { "content-type": type } });
+}

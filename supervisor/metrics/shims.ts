@@ -1,0 +1,34 @@
+/** What the shims themselves take: processes that are not in their containers' cgroups. */
+
+import type { MeteredTask } from "./containers.ts";
+import type { Family, Sample } from "./text.ts";
+
+/**
+ * How long pidusage keeps a process' file open, in milliseconds. It must keep it for a while: with 0 it asks itself for
+ * what it has just not kept, for ever; and its clear() forgets the files without closing them.
+ */
+const KEPT_MS = 1000;
+
+/** CPU time and memory of every shim that is there. */
+export async function shimFamilies(tasks: readonly MeteredTask[]): Promise<Family[]> {
+  const cpu: Sample[] = [];
+  const memory: Sample[] = [];
+  const known = tasks.filter((task) => task.shimPid !== undefined);
+  if (known.length > 0) {
+    const { default: pidusage } = await import("pidusage");
+    await Promise.all(
+      known.map(async ({ namespace, id: container_id, shimPid = 0 }) => {
+        // A shim may end at any moment.
+        const used = await pidusage(shimPid, { maxage: KEPT_MS }).catch(() => undefined);
+        if (used === undefined) return;
+        const labels = { namespace, container_id };
+        cpu.push({ labels, value: used.ctime / 1000 });
+        memory.push({ labels, value: used.memory });
+      }),
+    );
+  }
+  return [
+    { name: "berth_shim_cpu_seconds_total", type: "counter", help: "CPU time of the shim.", samples: cpu },
+    { name: "berth_shim_resident_memory_bytes", type: "gauge", help: "Resident memory of the shim.", samples: memory },
+  ];
+}
