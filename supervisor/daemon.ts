@@ -5,9 +5,11 @@ import { join } from "node:path";
 import { messageOf } from "../proto/errdefs.ts";
 import type { Config } from "./config.ts";
 import { ContentStore } from "./content/store.ts";
+import { Diff } from "./diff/diff.ts";
 import { Exchange } from "./event/exchange.ts";
 import { containersService } from "./grpc/containers.ts";
 import { contentService } from "./grpc/content.ts";
+import { diffService } from "./grpc/diff.ts";
 import { eventsService } from "./grpc/events.ts";
 import { healthService } from "./grpc/health.ts";
 import { imagesService } from "./grpc/images.ts";
@@ -51,6 +53,7 @@ export class Daemon {
   readonly #collections = new Collections();
   #aside: Aside | undefined;
   #content: ContentStore | undefined;
+  #snapshots: SnapshotService | undefined;
 
   private constructor(config: Config, log: LogWriter) {
     this.#config = config;
@@ -132,10 +135,13 @@ export class Daemon {
       publisher,
       snapshotters: new Map(snapshotters.map(({ id, snapshotter }) => [id, snapshotter])),
     });
+    this.#snapshots = snapshots;
+    const diff = new Diff({ mountPoint: join(this.#config.state, "layer") });
 
     this.#server
       .register("containerd.services.containers.v1.Containers", containersService(containers))
       .register("containerd.services.content.v1.Content", contentService(content))
+      .register("containerd.services.diff.v1.Diff", diffService(diff, content))
       .register("containerd.services.events.v1.Events", eventsService(this.#exchange))
       .register("containerd.services.images.v1.Images", imagesService(images, collector))
       .register(
@@ -167,6 +173,7 @@ export class Daemon {
   async stop(): Promise<void> {
     await Promise.all([this.#server.stop(STOP_GRACE_MS), this.#aside?.stop()]);
     await this.#content?.close();
+    await this.#snapshots?.close();
     this.#database.close();
   }
 }

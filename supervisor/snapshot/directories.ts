@@ -2,7 +2,7 @@
  * The directories of a snapshotter's trees: `<root>/snapshots/<id>`, as containerd has them.
  *
  * Invariants: ids grow and are never used again. A directory is on disk before its record is; a record is gone before its
- * directory is. So a directory without a record is waste at any time but while it is being made, and a record without a
+ * directory is. So a directory without a record is waste, but for those that this process is about to use, and a record without a
  * directory is damage.
  */
 
@@ -15,6 +15,11 @@ import type { Log } from "../log/log.ts";
 const REMOVED = "removed-";
 /** Directories that may wait for their removal before those who remove more have to wait. */
 const MAX_WAITING = 1000;
+/** How long closing waits for removals. */
+const CLOSE_MS = 300;
+/** Directories made in advance: at first, and at most. */
+const MIN_SPARE = 4;
+const MAX_SPARE = 32;
 
 /** Numbers for trees, one row of them for all snapshotters. */
 export class TreeIds {
@@ -35,25 +40,46 @@ export class TreeIds {
   }
 }
 
+/** How a new directory looks, whatever it will be used for. */
+export interface Skeleton {
+  readonly mode: number;
+  /** Directories in it, with their modes. */
+  readonly entries: readonly (readonly [name: string, mode: number])[];
+}
+
+/** What a directory set is made of. */
+export interface DirectoriesOptions {
+  /** The snapshotter's, made if it is not there. */
+  readonly root: string;
+  readonly ids: TreeIds;
+  readonly skeleton: Skeleton;
+  readonly log: Pick<Log, "warn">;
+}
+
 /** The directories of one snapshotter. */
 export class Directories {
   readonly #root: string;
   readonly #log: Pick<Log, "warn">;
   readonly #ids: TreeIds;
-  readonly #making = new Set<number>();
+  readonly #skeleton: Skeleton;
+  /** Ids whose directory is on disk and whose record is not, yet. */
+  readonly #unrecorded = new Set<number>();
+  /** Made in advance: syncing a directory takes longer than all the rest of a Prepare, and is as long for many. */
+  readonly #spare: number[] = [];
+  /** How many there shall be. */
+  #target = MIN_SPARE;
+  #waiting = 0;
+  #making: Promise<void> | undefined;
   readonly #removals: string[] = [];
   #remover: Promise<void> | undefined;
 
-  /**
-   * Makes the root if it is not there.
-   * @param root of the snapshotter
-   */
-  constructor(root: string, ids: TreeIds, log: Pick<Log, "warn">) {
+  constructor({ root, ids, skeleton, log }: DirectoriesOptions) {
     mkdirSync(root, { recursive: true, mode: 0o700 });
     this.#root = `${root}/snapshots`;
     mkdirSync(this.#root, { recursive: true, mode: 0o700 });
     this.#log = log;
     this.#ids = ids;
+    this.#skeleton = skeleton;
     for (const name of readdirSync(this.#root)) ids.use(idOf(name) ?? 0);
   }
 
@@ -62,35 +88,48 @@ export class Directories {
     return `${this.#root}/${id}`;
   }
 
-  /** An id for a tree. Until {@link made} is called for it, its directory counts as being made. */
-  reserve(): number {
-    const id = this.#ids.next();
-    this.#making.add(id);
-    return id;
+  /** An id for a tree that needs no directory. */
+  bareId(): number {
+    return this.#ids.next();
   }
 
   /**
-   * Makes the directory of a reserved id.
-   * @param fill puts things into it
-   * @returns when it is on disk. What fill has put into it is only so if fill has synced it
+   * A directory, on disk, that looks like the skeleton. {@link recorded} or {@link retire} must be called for it.
+   * @returns its id
+   * @throws Error when it cannot be made
    */
-  async make(id: number, mode: number, fill: (path: string) => Promise<void>): Promise<void> {
-    const path = this.path(id);
-    await mkdir(path, { mode });
-    await fill(path);
-    await syncDirectory(path);
-    await syncDirectory(this.#root);
+  async take(): Promise<number> {
+    this.#waiting++;
+    try {
+      while (this.#spare.length === 0) await this.#make();
+    } finally {
+      this.#waiting--;
+    }
+    const id = this.#spare.shift() as number;
+    // Twice as many each time that somebody had to wait; the next ones are made while this one is put to use.
+    if (this.#waiting > 0) this.#target = Math.min(2 * this.#target, MAX_SPARE);
+    if (4 * this.#spare.length <= this.#target) this.#make().catch(() => undefined);
+    return id;
   }
 
-  /** The making is over: the tree has its record, or will have none and its directory must go. */
-  made(id: number, hasRecord: boolean): void {
-    this.#making.delete(id);
-    if (!hasRecord) this.retire(id);
+  /** The tree has its record. */
+  recorded(id: number): void {
+    this.#unrecorded.delete(id);
   }
 
   /** Removes, later, the directory of a tree whose record is gone. */
   retire(id: number): void {
+    this.#unrecorded.delete(id);
     this.#enqueue(`${id}`);
+  }
+
+  /** Removes what is not in use. What cannot be removed in a moment is left to the next start. */
+  async close(): Promise<void> {
+    this.#target = 0;
+    await this.#making?.catch(() => undefined);
+    for (const id of this.#spare.splice(0)) this.retire(id);
+    await Promise.race([this.idle(), Bun.sleep(CLOSE_MS)]);
+    this.#removals.length = 0;
   }
 
   /** Resolves when there is room for more removals. */
@@ -110,7 +149,7 @@ export class Directories {
   async sweep(hasRecord: (id: number) => boolean): Promise<string[]> {
     const waste = (await readdir(this.#root)).filter((name) => {
       const id = idOf(name);
-      return id === undefined || !(this.#making.has(id) || hasRecord(id));
+      return id === undefined || !(this.#unrecorded.has(id) || hasRecord(id));
     });
     for (const name of waste) this.#enqueue(name);
     return waste;
@@ -119,6 +158,33 @@ export class Directories {
   /** Ids that have a directory. */
   async ids(): Promise<Set<number>> {
     return new Set((await readdir(this.#root)).map(idOf).filter((id) => id !== undefined));
+  }
+
+  /** Makes spare directories, as many at once as are wanted: one batch at a time. */
+  #make(): Promise<void> {
+    this.#making ??= this.#makeBatch().finally(() => {
+      this.#making = undefined;
+    });
+    return this.#making;
+  }
+
+  async #makeBatch(): Promise<void> {
+    const count = Math.min(Math.max(1, this.#target - this.#spare.length, this.#waiting), MAX_SPARE);
+    const ids = Array.from({ length: count }, () => this.#ids.next());
+    for (const id of ids) this.#unrecorded.add(id);
+    try {
+      for (const id of ids) {
+        await mkdir(this.path(id), { mode: this.#skeleton.mode });
+        for (const [name, mode] of this.#skeleton.entries) await mkdir(`${this.path(id)}/${name}`, { mode });
+      }
+      // Syncing the first brings all of them to disk on most file systems; the others then cost little.
+      for (const id of ids) await syncDirectory(this.path(id));
+      await syncDirectory(this.#root);
+      this.#spare.push(...ids);
+    } catch (error) {
+      for (const id of ids) this.retire(id);
+      throw error;
+    }
   }
 
   #enqueue(name: string): void {

@@ -3,7 +3,7 @@
 import type { Log } from "../log/log.ts";
 import type { Database } from "../store/database.ts";
 import type { Labels } from "../store/labels.ts";
-import { Directories, type TreeIds } from "./directories.ts";
+import { Directories, type Skeleton, type TreeIds } from "./directories.ts";
 import { onDisk } from "./disk-error.ts";
 import {
   type Alongside,
@@ -20,15 +20,15 @@ import { diskUsage } from "./usage.ts";
 
 /** How a tree is laid out in its directory, and mounted. */
 export interface Layout {
-  /** Mode of a tree's directory. */
-  readonly mode: number;
+  /** How a new directory looks. */
+  readonly skeleton: Skeleton;
   /** True when a tree of this kind has a directory of its own. */
   hasDirectory(kind: Kind, hasParent: boolean): boolean;
   /**
    * Puts into a new directory what a tree begins with, and brings it to disk.
    * @param parent the directory of the parent tree, if there is one
    */
-  fill(directory: string, kind: Kind, parent: string | undefined, labels: Labels): Promise<void>;
+  fill(directory: string, parent: string | undefined, labels: Labels): Promise<void>;
   /** The mounts of a tree. @param path gives the directory of a tree */
   mounts(chain: Chain, path: (id: number) => string): SnapshotMount[];
   /** Where the files of a tree are, in its directory. */
@@ -69,7 +69,7 @@ export class LocalSnapshotter implements Snapshotter {
     this.#database = database;
     this.#layout = layout;
     this.#trees = new Trees(database, name);
-    this.#directories = new Directories(root, ids, log);
+    this.#directories = new Directories({ root, ids, skeleton: layout.skeleton, log });
   }
 
   /** Begins to remove what a crash has left. @returns names of directories that had no record */
@@ -146,7 +146,7 @@ export class LocalSnapshotter implements Snapshotter {
   }
 
   async close(): Promise<void> {
-    await this.#directories.idle();
+    await this.#directories.close();
   }
 
   /** Trees whose directory is missing; they cannot be mounted. */
@@ -177,27 +177,37 @@ export class LocalSnapshotter implements Snapshotter {
     alongside: Alongside,
   ): Promise<SnapshotMount[]> {
     const parentId = this.#trees.checkNew(key, parent)?.id;
-    const id = this.#directories.reserve();
-    let hasRecord = false;
+    const id = this.#layout.hasDirectory(kind, parentId !== undefined)
+      ? await this.#makeDirectory(parentId, labels)
+      : this.#directories.bareId();
+    let mounts: SnapshotMount[];
     try {
-      if (this.#layout.hasDirectory(kind, parentId !== undefined)) {
-        const from = parentId === undefined ? undefined : this.#directories.path(parentId);
-        await onDisk("failed to create prepare snapshot dir", () =>
-          this.#directories.make(id, this.#layout.mode, (path) => this.#layout.fill(path, kind, from, labels)),
-        );
-      }
-      const tree = this.#database.transaction(() => {
-        const made = this.#trees.insert(id, key, parent, kind, labels);
+      mounts = this.#database.transaction(() => {
+        const tree = this.#trees.insert(id, key, parent, kind, labels);
         alongside();
-        return made;
+        return this.#mounts(this.#trees.chainOf(tree));
       });
-      hasRecord = true;
-      const mounts = this.#mounts(this.#trees.chainOf(tree));
-      await this.#database.durable();
-      return mounts;
-    } finally {
-      this.#directories.made(id, hasRecord);
+    } catch (error) {
+      this.#directories.retire(id);
+      throw error;
     }
+    this.#directories.recorded(id);
+    await this.#database.durable();
+    return mounts;
+  }
+
+  #makeDirectory(parent: number | undefined, labels: Labels): Promise<number> {
+    return onDisk("failed to create prepare snapshot dir", async () => {
+      const id = await this.#directories.take();
+      try {
+        const from = parent === undefined ? undefined : this.#directories.path(parent);
+        await this.#layout.fill(this.#directories.path(id), from, labels);
+        return id;
+      } catch (error) {
+        this.#directories.retire(id);
+        throw error;
+      }
+    });
   }
 
   #mounts(chain: Chain): SnapshotMount[] {

@@ -3,21 +3,19 @@
  * new tree is a copy of its parent, and every mount is a bind mount.
  */
 
-import { chmod } from "node:fs/promises";
 import { copyTree } from "./copy.ts";
 import type { Layout } from "./local.ts";
 import { Kind } from "./snapshotter.ts";
 
 /** The layout of native. */
 export const nativeLayout: Layout = {
-  mode: 0o755,
+  skeleton: { mode: 0o755, entries: [] },
   mountsCall: "failed to get snapshot mount",
   // A view of something is that something, mounted to be read.
   hasDirectory: (kind, hasParent) => kind === Kind.Active || !hasParent,
   files: (directory) => directory,
-  async fill(directory, _kind, parent) {
-    if (parent === undefined) await chmod(directory, 0o755);
-    else await copyTree(parent, directory);
+  async fill(directory, parent) {
+    if (parent !== undefined) await copyTree(parent, directory);
   },
   mounts({ id, kind, parents: [nearest] }, path) {
     const isView = kind === Kind.View;

@@ -4,7 +4,7 @@
  */
 
 import { existsSync } from "node:fs";
-import { chown, mkdir, stat } from "node:fs/promises";
+import { chown, stat } from "node:fs/promises";
 import { invalidArgument } from "../../proto/errdefs.ts";
 import type { Labels } from "../store/labels.ts";
 import { syncDirectory } from "./directories.ts";
@@ -22,18 +22,22 @@ export interface OverlayOptions {
 export function overlayLayout(options: OverlayOptions = {}): Layout {
   const mountOptions = options.mountOptions ?? defaultOptions();
   return {
-    mode: 0o700,
+    skeleton: {
+      mode: 0o700,
+      entries: [
+        ["fs", 0o755],
+        ["work", 0o711],
+      ],
+    },
     mountsCall: "failed to get active mount",
     hasDirectory: () => true,
     files: (directory) => `${directory}/fs`,
-    async fill(directory, kind, parent, labels) {
-      const files = `${directory}/fs`;
-      await mkdir(files, { mode: 0o755 });
-      if (kind === Kind.Active) await mkdir(`${directory}/work`, { mode: 0o711 });
+    async fill(directory, parent, labels) {
       // The root of an overlay has the owner of its upper directory.
       const owner = ownerByLabels(labels) ?? (parent === undefined ? undefined : await stat(`${parent}/fs`));
-      if (owner !== undefined && (owner.uid !== 0 || owner.gid !== 0)) await chown(files, owner.uid, owner.gid);
-      await syncDirectory(files);
+      if (owner === undefined || (owner.uid === 0 && owner.gid === 0)) return;
+      await chown(`${directory}/fs`, owner.uid, owner.gid);
+      await syncDirectory(`${directory}/fs`);
     },
     mounts: (chain, path) => overlayMounts(chain, path, mountOptions),
   };

@@ -237,6 +237,11 @@ export class SnapshotService {
     await this.#snapshotter(snapshotter).cleanup();
   }
 
+  /** Ends all snapshotters; the database is still open. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#parts.snapshotters.values()].map((snapshotter) => snapshotter.close()));
+  }
+
   async #create(
     verb: "prepare" | "view",
     namespace: string,
