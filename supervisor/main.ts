@@ -20,6 +20,8 @@ export async function main(args: readonly string[]): Promise<number> {
       return (await import("./cli/check.ts")).check(rest);
     case "install":
       return (await import("./cli/install.ts")).install(rest);
+    case "layer":
+      return (await import("./diff/command.ts")).layer(rest);
     case "version":
     case "--version":
       return (await import("./cli/version.ts")).version();

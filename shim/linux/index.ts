@@ -1,12 +1,65 @@
 /** What the supervisor may use of this folder, the one home of system calls. */
 
+export { waitForChild } from "./child.ts";
+export {
+  Capability,
+  changeRoot,
+  dieWithParent,
+  forbidNewPrivileges,
+  keepCapabilities,
+  limitResource,
+  Resource,
+  setUmask,
+  syncFileSystem,
+  unshareMounts,
+} from "./confine.ts";
 export { type Connection, listen } from "./connection.ts";
 export { sendDatagram, sendSome } from "./datagram.ts";
 export { connect } from "./dial.ts";
 export { ErrnoError, isErrno } from "./errno.ts";
 export { makeFifo } from "./fifo.ts";
-export { close, fileType, O, open, writeSome } from "./file.ts";
+export { close, fileType, O, open, pipe, readAll, readInto, setPipeSize, writeAll, writeSome } from "./file.ts";
+export {
+  type Bytes,
+  bytesOf,
+  createFile,
+  makeDirectoryAt,
+  makeLink,
+  makeNode,
+  makeSymlink,
+  openPath,
+  readRange,
+  readSymlink,
+  setAttribute,
+  setFileSize,
+  setFileStatus,
+  setFileTimes,
+  setMode,
+  setOwner,
+  setTimes,
+  show,
+  type Time,
+  unlinkPath,
+  writeRange,
+  writeRangeAt,
+} from "./inode.ts";
 export { tryLockFile } from "./lock.ts";
-export { unmountRecursive } from "./mount.ts";
+export { dropPages, programMappings, type Range } from "./memory.ts";
+export { detach, type Mount, MountError, mountAll, mountsBelow, unmountRecursive } from "./mount.ts";
+export { splitLower, unquote } from "./mount-options.ts";
+export { spawn } from "./spawn.ts";
 export { type ByteReader, byteReader } from "./stream.ts";
-export { detach, mountsBelow } from "./mount.ts";
+export {
+  attributeNamesOfFile,
+  attributeOf,
+  attributeOfFile,
+  attributesOf,
+  namesIn,
+  openWithin,
+  readNames,
+  removeTree,
+  S,
+  type Status,
+  statusOfFile,
+  statusOfPath,
+} from "./walk.ts";
