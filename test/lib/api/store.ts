@@ -55,7 +55,9 @@ export async function storeTranscript(address: string, options: { old: boolean }
     await filterCalls(t);
     await t.call(Health, "Check", {}, {});
     await t.call(Health, "Check", { service: "x" }, {});
-    await t.call(Introspection, "Plugins", { filters: ["id==restart", "type==io.containerd.differ.v1,id==walking"] });
+    await t.call(Introspection, "Plugins", {
+      filters: ["type==io.containerd.differ.v1,id==walking", "id==containers"],
+    });
     await t.call(Introspection, "Plugins", { filters: ["type=="] });
     await Bun.sleep(200);
     return [...t.entries, ...events.map((answer, at) => ({ call: `event ${at}`, answer }))];
