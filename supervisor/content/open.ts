@@ -235,6 +235,7 @@ class Session implements WriterHost {
     if (!exists) {
       records.putBlob(this.#namespace, digest, size, all);
       if (isWritten) health.clear(digest);
+      this.#store.opened.forget(digest);
     }
     records.deleteIngest(this.#namespace, ref);
     options.leases.release(this.#namespace, lease, { type: "ingests", id: ref });

@@ -1,7 +1,24 @@
-/** Readers of blobs: any number at once, each with a file of its own, which stays readable when the blob is removed. */
+/**
+ * Readers of blobs: any number at once. Files stay open for a while after their last reader: clients read blobs in
+ * thousands of small calls, each of which would open it anew.
+ */
 
 import type { FileHandle } from "node:fs/promises";
 import { readFully } from "./disk.ts";
+
+/** Files without a reader that are kept open, at most, and for how many milliseconds. */
+const MAX_IDLE = 32;
+const IDLE_MS = 2000;
+
+/** The file of a blob. Its bytes never change; it stays readable when the blob is removed. */
+interface OpenFile {
+  readonly digest: string;
+  readonly file: FileHandle;
+  readonly size: number;
+  readers: number;
+  /** False when it was removed or replaced meanwhile: the last reader closes it. */
+  isCurrent: boolean;
+}
 
 /** A blob that is being read. */
 export class BlobReader {
@@ -10,11 +27,13 @@ export class BlobReader {
   /** The file, for processes that read it themselves. */
   readonly path: string;
   readonly #file: FileHandle;
+  #release: (() => Promise<void>) | undefined;
 
-  constructor(file: FileHandle, path: string, size: number) {
+  constructor(file: FileHandle, path: string, size: number, release: () => Promise<void>) {
     this.#file = file;
     this.path = path;
     this.size = size;
+    this.#release = release;
   }
 
   /** Bytes from `offset` on: `length` of them, fewer at the end. */
@@ -28,7 +47,104 @@ export class BlobReader {
     return readFully(this.#file, bytes, offset);
   }
 
-  close(): Promise<void> {
-    return this.#file.close();
+  async close(): Promise<void> {
+    const release = this.#release;
+    this.#release = undefined;
+    await release?.();
+  }
+}
+
+/** The files that are open for reading. */
+export class OpenFiles {
+  readonly #open: (digest: string) => Promise<FileHandle | undefined>;
+  readonly #files = new Map<string, OpenFile>();
+  readonly #opening = new Map<string, Promise<OpenFile | undefined>>();
+  /** Digests of files without a reader, with when their last one left; the longest idle first. */
+  readonly #idle = new Map<string, number>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param open opens the file of a blob, if it is there */
+  constructor(open: (digest: string) => Promise<FileHandle | undefined>) {
+    this.#open = open;
+  }
+
+  /** A reader of a blob; undefined when its file is not there. */
+  async reader(digest: string, path: string): Promise<BlobReader | undefined> {
+    let opened = this.#files.get(digest);
+    if (opened === undefined) {
+      opened = await (this.#opening.get(digest) ?? this.#start(digest));
+      if (opened === undefined) return undefined;
+      // Meanwhile what was opened may have been forgotten, and closed.
+      if (!opened.isCurrent) return this.reader(digest, path);
+    }
+    const mine = opened;
+    mine.readers++;
+    this.#idle.delete(digest);
+    return new BlobReader(mine.file, path, mine.size, () => this.#leave(mine));
+  }
+
+  /** Forgets the file of a blob that was removed or replaced. */
+  forget(digest: string): void {
+    this.#opening.delete(digest);
+    const opened = this.#files.get(digest);
+    if (opened === undefined) return;
+    this.#files.delete(digest);
+    this.#idle.delete(digest);
+    opened.isCurrent = false;
+    if (opened.readers === 0) void opened.file.close();
+  }
+
+  /** Closes what nobody reads. */
+  close(): void {
+    clearTimeout(this.#timer);
+    for (const digest of [...this.#idle.keys()]) this.forget(digest);
+  }
+
+  #start(digest: string): Promise<OpenFile | undefined> {
+    const opening = this.#open(digest).then(async (file) => {
+      if (file === undefined) return undefined;
+      const { size } = await file.stat();
+      const isCurrent = this.#opening.get(digest) === opening;
+      const opened: OpenFile = { digest, file, size, readers: 0, isCurrent };
+      if (isCurrent) this.#files.set(digest, opened);
+      else await file.close();
+      return opened;
+    });
+    this.#opening.set(digest, opening);
+    const end = (): void => {
+      if (this.#opening.get(digest) === opening) this.#opening.delete(digest);
+    };
+    opening.then(end, end);
+    return opening;
+  }
+
+  async #leave(opened: OpenFile): Promise<void> {
+    if (--opened.readers > 0) return;
+    if (!opened.isCurrent) {
+      await opened.file.close();
+      return;
+    }
+    this.#idle.set(opened.digest, performance.now());
+    const [longest] = this.#idle.keys();
+    if (this.#idle.size > MAX_IDLE && longest !== undefined) this.forget(longest);
+    this.#watch();
+  }
+
+  /** Sees to it that idle files are closed in time; no timer runs while there are none. */
+  #watch(): void {
+    const [first] = this.#idle.values();
+    if (this.#timer !== undefined || first === undefined) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        const limit = performance.now() - IDLE_MS;
+        for (const [digest, since] of [...this.#idle]) {
+          if (since <= limit) this.forget(digest);
+        }
+        this.#watch();
+      },
+      Math.max(1, first + IDLE_MS - performance.now()),
+    );
+    this.#timer.unref();
   }
 }

@@ -22,7 +22,7 @@ import { ingestProgress, removeIngest } from "./ingest.ts";
 import { Layout } from "./layout.ts";
 import { KeyedMutex } from "./lock.ts";
 import { type OpenOptions, openWriter } from "./open.ts";
-import { BlobReader } from "./reader.ts";
+import { type BlobReader, OpenFiles } from "./reader.ts";
 import { type BlobInfo, type IngestRecord, Records } from "./records.ts";
 import { RefLocks } from "./refs.ts";
 import type { ContentWriter, WriterStatus } from "./writer.ts";
@@ -58,6 +58,7 @@ export class ContentStore {
   readonly health: Health;
   readonly files: BlobFiles;
   readonly refs = new RefLocks();
+  readonly opened = new OpenFiles((digest) => this.files.open(digest));
   /** One at a time for each digest: whoever puts or removes its file. */
   readonly digests = new KeyedMutex();
   readonly #background = new Set<Promise<void>>();
@@ -81,6 +82,7 @@ export class ContentStore {
   /** Waits for what is under way. No writer may be open any more. */
   async close(): Promise<void> {
     await this.idle();
+    this.opened.close();
     this.health.markClean();
   }
 
@@ -142,13 +144,14 @@ export class ContentStore {
   /** Opens a blob. @throws ContainerdError NotFound, also for a damaged blob */
   async readerAt(namespace: string, digest: string): Promise<BlobReader> {
     const info = await this.info(namespace, digest);
-    const file = await this.files.open(digest);
-    if (file === undefined || (await file.stat()).size !== info.size) {
-      await file?.close();
-      if (this.records.hasBlob(namespace, digest)) this.health.damaged(digest);
-      throw damaged(digest, file === undefined ? "its file is missing" : "its file has another size");
-    }
-    return new BlobReader(file, this.path(digest), info.size);
+    const reader = await this.opened.reader(digest, this.path(digest));
+    if (reader?.size === info.size) return reader;
+    await reader?.close();
+    this.opened.forget(digest);
+    const problem =
+      reader === undefined ? "its file is missing" : `it has ${reader.size} bytes instead of ${info.size}`;
+    if (this.records.hasBlob(namespace, digest)) this.health.damaged(digest);
+    throw damaged(digest, problem);
   }
 
   /** The file of a blob, for processes that read it. What is in it was checked only by {@link readerAt}. */
@@ -218,6 +221,7 @@ export class ContentStore {
         this.digests.run(digest, async () => {
           if (this.records.isNeeded(digest)) return;
           this.health.clear(digest);
+          this.opened.forget(digest);
           await this.files.remove(digest);
         }),
       );
