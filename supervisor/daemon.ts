@@ -19,10 +19,12 @@ import { namespacesService } from "./grpc/namespaces.ts";
 import { sandboxStoreService } from "./grpc/sandbox-store.ts";
 import { GrpcServer } from "./grpc/server.ts";
 import { snapshotsService } from "./grpc/snapshots.ts";
+import { tasksService } from "./grpc/tasks.ts";
 import { versionService } from "./grpc/version.ts";
 import { Aside } from "./host/aside.ts";
 import { type DirectoryLock, lockDirectory } from "./host/lock.ts";
 import { clearSocket, restrictSocket } from "./host/socket.ts";
+import { Trimmer } from "./host/trim.ts";
 import { daemonUuid, pidNamespace } from "./introspection/identity.ts";
 import { plugins } from "./introspection/plugins.ts";
 import { apiRevision, apiVersion } from "./introspection/version.ts";
@@ -38,6 +40,8 @@ import { Leases } from "./store/leases.ts";
 import { Namespaces } from "./store/namespaces.ts";
 import { Sandboxes } from "./store/sandboxes.ts";
 import { migrations } from "./store/schema.ts";
+import { Checkpoints } from "./task/checkpoint.ts";
+import { TaskRoom } from "./task/room.ts";
 
 /** Calls that still run when the daemon is told to end have this long. */
 const STOP_GRACE_MS = 1000;
@@ -49,17 +53,20 @@ export class Daemon {
   readonly #database: Database;
   readonly #server: GrpcServer;
   readonly #exchange = new Exchange();
-  readonly #calls = new CallMetrics();
+  readonly #trimmer = new Trimmer();
+  readonly #calls: CallMetrics;
   readonly #collections = new Collections();
   #aside: Aside | undefined;
   #content: ContentStore | undefined;
   #snapshots: SnapshotService | undefined;
+  #tasks: TaskRoom | undefined;
 
   private constructor(config: Config, log: LogWriter) {
     this.#config = config;
     this.#log = log;
     this.#database = new Database(join(config.root, "berth.db"), migrations);
     const { maxRecvMessageSize: receive, maxSendMessageSize: send } = config.grpc;
+    this.#calls = new CallMetrics(() => this.#trimmer.touch());
     this.#server = new GrpcServer((...method) => this.#calls.method(...method), { receive, send });
   }
 
@@ -137,6 +144,8 @@ export class Daemon {
     });
     this.#snapshots = snapshots;
     const diff = new Diff({ mountPoint: join(this.#config.state, "layer") });
+    const tasks = await TaskRoom.open(this.#config, { exchange: this.#exchange, containers, log: this.#log });
+    this.#tasks = tasks;
 
     this.#server
       .register("containerd.services.containers.v1.Containers", containersService(containers))
@@ -156,6 +165,10 @@ export class Daemon {
       .register("containerd.services.namespaces.v1.Namespaces", namespacesService(namespaces))
       .register("containerd.services.sandbox.v1.Store", sandboxStoreService(sandboxes))
       .register("containerd.services.snapshots.v1.Snapshots", snapshotsService(snapshots))
+      .register(
+        "containerd.services.tasks.v1.Tasks",
+        tasksService({ ...tasks, checkpoints: new Checkpoints(), containers, log: this.#log }),
+      )
       .register("containerd.services.version.v1.Version", versionService())
       .register("grpc.health.v1.Health", healthService());
   }
@@ -165,13 +178,16 @@ export class Daemon {
     await clearSocket(grpc.address);
     await this.#server.listen(grpc.address);
     restrictSocket(grpc.address, grpc);
+    this.#trimmer.touch();
     this.#aside = await Aside.start(this.#config, { state: () => this.state, metrics: () => this.#metrics() });
     this.#log.info("serving...", { address: grpc.address });
   }
 
   /** Ends: clients are cut off, containers live on. The locks end with the process. */
   async stop(): Promise<void> {
+    this.#trimmer.stop();
     await Promise.all([this.#server.stop(STOP_GRACE_MS), this.#aside?.stop()]);
+    await this.#tasks?.stop();
     await this.#content?.close();
     await this.#snapshots?.close();
     this.#database.close();

@@ -1,0 +1,402 @@
+/**
+ * The tasks of a daemon: which there are, and how they come and go (core/runtime/v2/{task,shim}_manager.go).
+ *
+ * Invariants: a task is in the table from its creation until it was deleted or its shim's death was told. Of the end of a
+ * container subscribers are told once, by the shim, or in its place by the daemon. Whatever is left of a shim is cleaned
+ * up before its id can be used again. No call waits for another task's.
+ */
+
+import { alreadyExists, messageOf, notFound, unknown } from "../../proto/errdefs.ts";
+import { containerd } from "../../proto/gen/supervisor.js";
+import { now } from "../event/exchange.ts";
+import type { Publisher } from "../event/publisher.ts";
+import type { Log } from "../log/log.ts";
+import { Bundle, type BundleRoots } from "./bundle.ts";
+import { bury } from "./burial.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { type Exit, isSameTime, timeOr, UNKNOWN_STATUS } from "./exit.ts";
+import type { Any, Caller } from "./launch.ts";
+import { Limit } from "./limit.ts";
+import { findBundles, inspect, sweep } from "./load.ts";
+import { fieldsOf, type Opening, openFound, openInSandbox, openNew, prefixed, textOf } from "./open.ts";
+import type { Programs } from "./program.ts";
+import { ShimClosedError } from "./shim.ts";
+import { isNotFound, type Stdio, type Task } from "./task.ts";
+
+const { TaskExit, TaskDelete } = containerd.events;
+
+/** What a new task is to be. */
+export interface NewTask extends Stdio {
+  /** JSON of the runtime specification. */
+  readonly spec: Uint8Array | undefined;
+  /** Name or path of the runtime. */
+  readonly runtime: string;
+  readonly options: Any | undefined;
+  readonly rootfs: readonly containerd.types.Mount.$Properties[];
+  /** Directory of a checkpoint's images; empty for none. */
+  readonly checkpoint: string;
+  /** The sandbox that the container is in, and where its shim is; undefined for none. */
+  readonly sandbox: { readonly id: string; readonly endpoint: Endpoint } | undefined;
+}
+
+/** What a manager works with. */
+export interface ManagerOptions {
+  readonly roots: BundleRoots;
+  readonly caller: Caller;
+  readonly programs: Programs;
+  readonly publisher: Publisher;
+  readonly log: Log;
+}
+
+/** Pauses before further attempts to clean up after a shim, in milliseconds. */
+const cleanUpPauses = [1_000, 10_000, 60_000];
+/** A shim that was told to end closes its connection within this; another serves more containers of its group. */
+const CLOSE_MS = 200;
+/** Bundles of an earlier daemon that are looked at side by side. */
+const LOAD_CONCURRENCY = 32;
+/** At the daemon's end clean-ups under way have this long. */
+const STOP_MS = 3_000;
+
+/** The tasks of one daemon. */
+export class TaskManager {
+  readonly #options: ManagerOptions;
+  readonly #tasks = new Map<string, Task>();
+  readonly #creating = new Set<string>();
+  /** Clean-ups under way, by task: whoever needs the id waits. */
+  readonly #busy = new Map<string, Promise<unknown>>();
+  /** Bundles of an earlier daemon that are being looked at. */
+  readonly #loading = new Map<string, Promise<unknown>>();
+  /** Tasks whose shims are gone and could not be cleaned up after. */
+  readonly #unburied = new Map<string, Task>();
+  #isStopping = false;
+  /** Resolves when all bundles of an earlier daemon have been looked at. */
+  loaded: Promise<void> = Promise.resolve();
+
+  constructor(options: ManagerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Makes a bundle, starts a shim for it and creates the container in it.
+   * @returns the pid of init
+   * @throws ContainerdError AlreadyExists; Unknown with what went wrong, and then nothing is left
+   */
+  async create(namespace: string, id: string, wanted: NewTask): Promise<number> {
+    const key = keyOf(namespace, id);
+    if (this.#tasks.has(key) || this.#creating.has(key)) throw taskExists(id);
+    this.#creating.add(key);
+    try {
+      // What was here before goes first; it may turn out to be alive.
+      await this.#loading.get(key);
+      await this.#busy.get(key);
+      if (this.#tasks.has(key)) throw taskExists(id);
+      return await this.#create(new Bundle(this.#options.roots, namespace, id), wanted);
+    } finally {
+      this.#creating.delete(key);
+    }
+  }
+
+  async #create(bundle: Bundle, wanted: NewTask): Promise<number> {
+    const key = keyOf(bundle.namespace, bundle.id);
+    const old = this.#unburied.get(key);
+    const failed = (error: unknown): never => {
+      throw prefixed("failed to start shim", error);
+    };
+    if (old !== undefined) await this.#bury(old).catch(failed);
+    const task = await this.#start(bundle, wanted).catch(failed);
+    this.add(task);
+    try {
+      return await task.create(wanted);
+    } catch (error) {
+      this.#tasks.delete(key);
+      await this.#undo(task);
+      throw prefixed("failed to create shim task", error);
+    }
+  }
+
+  async #start(bundle: Bundle, wanted: NewTask): Promise<Task> {
+    const { programs, caller, log } = this.#options;
+    const program = programs.resolve(wanted.runtime);
+    await bundle.create(wanted.spec);
+    const opening: Opening = { bundle, program, caller, log };
+    try {
+      const { sandbox } = wanted;
+      if (sandbox !== undefined) return await openInSandbox(opening, sandbox.id, sandbox.endpoint);
+      return await openNew(opening, wanted.options);
+    } catch (error) {
+      await bundle.remove().catch((left: unknown) => log.error(messageOf(left), fieldsOf(bundle)));
+      throw error;
+    }
+  }
+
+  /** Takes what a failed Create has left away. */
+  async #undo(task: Task): Promise<void> {
+    const key = keyOf(task.namespace, task.id);
+    if (task.shim.isOpen) {
+      task.isReleased = true;
+      await task.shim.call("Delete", { id: task.id }).catch(() => undefined);
+      this.#hold(key, this.#release(task));
+    }
+    await this.#busy.get(key);
+  }
+
+  /** Takes a task into the table, and watches its connection. */
+  add(task: Task): void {
+    const key = keyOf(task.namespace, task.id);
+    this.#tasks.set(key, task);
+    void task.shim.closed.then(() => {
+      if (!task.isReleased && !this.#isStopping) this.#hold(key, this.#died(task));
+    });
+  }
+
+  /**
+   * Begins to look at the bundles that an earlier daemon has left. Returns at once; whoever asks for one of their tasks
+   * waits until it is known.
+   * @param runtimeOf the runtime of a container by its record; undefined when there is none
+   */
+  load(runtimeOf: (namespace: string, id: string) => string | undefined): void {
+    const { roots, log } = this.#options;
+    const limit = new Limit(LOAD_CONCURRENCY);
+    for (const [namespace, id] of findBundles(roots)) {
+      const key = keyOf(namespace, id);
+      const bundle = new Bundle(roots, namespace, id);
+      const work = limit
+        .run(() => this.#load(bundle, runtimeOf(namespace, id)))
+        .catch((error: unknown) => log.error(`loading task: ${messageOf(error)}`, fieldsOf(bundle)))
+        .finally(() => this.#loading.delete(key));
+      this.#loading.set(key, work);
+    }
+    const all = Promise.all(this.#loading.values());
+    this.loaded = all.then(async () => {
+      await Promise.all(this.#busy.values());
+      await sweep(roots, (namespace, id) => this.#isInUse(namespace, id)).catch((error: unknown) =>
+        log.error(`sweeping bundles: ${messageOf(error)}`),
+      );
+    });
+  }
+
+  async #load(bundle: Bundle, runtime: string | undefined): Promise<void> {
+    const { programs, caller, log } = this.#options;
+    const found = await inspect(bundle, runtime, programs);
+    if (found === "empty" || found === "forgotten") {
+      await bundle.remove();
+      return;
+    }
+    const opening: Opening = { bundle, program: found, caller, log };
+    let task: Task;
+    try {
+      task = await openFound(opening);
+    } catch (error) {
+      log.warn(`shim is gone: ${messageOf(error)}`, fieldsOf(bundle));
+      await this.#diedBefore(opening);
+      return;
+    }
+    this.add(task);
+    await this.#verify(task, runtime !== undefined);
+  }
+
+  /**
+   * Asks a shim that answers about its container. One without a container was left in the middle of a Create, one whose
+   * container has ended and has no record can never be deleted by anybody (R06). Silence says nothing (R07).
+   */
+  async #verify(task: Task, hasRecord: boolean): Promise<void> {
+    const { log } = this.#options;
+    try {
+      const { status } = await task.shim.call("State", { id: task.id });
+      if (hasRecord || status !== containerd.v1.types.Status.STOPPED) return;
+    } catch (error) {
+      if (!isNotFound(error)) {
+        log.warn(`shim does not say what it does: ${messageOf(error)}`, fieldsOf(task));
+        return;
+      }
+    }
+    log.info("cleaning leaked shim process", fieldsOf(task));
+    await task.shim.call("Delete", { id: task.id }).catch(() => undefined);
+    this.#remove(task);
+  }
+
+  /** Cleans up after a shim that ended while no daemon was there, and tells of its container's end. */
+  async #diedBefore(opening: Opening): Promise<void> {
+    const { bundle, program } = opening;
+    const sandbox = (await textOf(bundle.file("sandbox"))) ?? "";
+    const exit = await bury({ bundle, program, sandbox }, this.#options);
+    if (exit !== undefined) this.#tellEnd(bundle, exit, true);
+  }
+
+  /**
+   * The task of a container.
+   * @throws ContainerdError NotFound
+   */
+  async get(namespace: string, id: string): Promise<Task> {
+    const key = keyOf(namespace, id);
+    let task = this.#tasks.get(key);
+    const loading = task === undefined ? this.#loading.get(key) : undefined;
+    if (loading !== undefined) {
+      await loading;
+      task = this.#tasks.get(key);
+    }
+    if (task === undefined) throw notFound(`task ${id} not found`);
+    return task;
+  }
+
+  /** The task of a container, if it is known at this moment. */
+  find(namespace: string, id: string): Task | undefined {
+    return this.#tasks.get(keyOf(namespace, id));
+  }
+
+  /** The tasks of a namespace, or of all, by id. */
+  async list(namespace?: string): Promise<Task[]> {
+    await this.loaded;
+    const all = [...this.#tasks.values()];
+    const own = namespace === undefined ? all : all.filter((task) => task.namespace === namespace);
+    return own.sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
+  }
+
+  /**
+   * Deletes a task that has ended or was never started. It goes on when its caller has gone; who asks meanwhile gets the
+   * same answer (R05).
+   * @throws ContainerdError with what the shim says against it
+   */
+  delete(task: Task): Promise<Exit> {
+    task.deleting ??= this.#delete(task).catch((error: unknown) => {
+      task.deleting = undefined;
+      throw error instanceof ShimClosedError ? error : prefixed("failed to delete task", error);
+    });
+    return task.deleting;
+  }
+
+  async #delete(task: Task): Promise<Exit> {
+    try {
+      const { pid, exitStatus, exitedAt } = await task.shim.call("Delete", { id: task.id });
+      this.#remove(task);
+      return { pid, status: exitStatus, at: exitedAt ?? undefined };
+    } catch (error) {
+      // Its death is told and cleaned up after; what it would have answered comes out of that.
+      if (error instanceof ShimClosedError) return await task.buried.promise;
+      if (isNotFound(error)) this.#remove(task);
+      throw error;
+    }
+  }
+
+  #remove(task: Task): void {
+    const key = keyOf(task.namespace, task.id);
+    task.isReleased = true;
+    if (this.#tasks.get(key) === task) this.#tasks.delete(key);
+    this.#hold(key, this.#release(task));
+  }
+
+  /** Ends a shim whose container is deleted, and takes away what is left. Never rejects. */
+  async #release(task: Task): Promise<void> {
+    const { log } = this.#options;
+    if (task.sandbox === "") {
+      await task.shim.call("Shutdown", { id: task.id }).catch((error: unknown) => {
+        if (!(error instanceof ShimClosedError)) log.error(`shutdown of shim: ${messageOf(error)}`, fieldsOf(task));
+      });
+      await Promise.race([task.shim.closed, Bun.sleep(CLOSE_MS)]);
+    }
+    task.shim.close();
+    await this.#bury(task).catch(() => undefined);
+  }
+
+  /** The connection of a shim was closed, and nobody had asked for it. Never rejects. */
+  async #died(task: Task): Promise<void> {
+    const { log } = this.#options;
+    const key = keyOf(task.namespace, task.id);
+    log.warn("cleaning up after shim disconnected", fieldsOf(task));
+    const found = await this.#bury(task).catch(() => undefined);
+    const exit: Exit = found ?? task.exit ?? { pid: 0, status: UNKNOWN_STATUS, at: now() };
+    // A task that was not created, or is deleted, is no news.
+    if (this.#tasks.get(key) === task) {
+      this.#tasks.delete(key);
+      this.#tellEnd(task, exit, task.exit === undefined);
+    }
+    task.buried.resolve(task.exit ?? exit);
+  }
+
+  /** Tells the end of a container in its shim's place. */
+  #tellEnd({ namespace, id }: { namespace: string; id: string }, exit: Exit, withExit: boolean): void {
+    const { publisher } = this.#options;
+    const end = { containerId: id, pid: exit.pid, exitStatus: exit.status, exitedAt: timeOr(exit.at) };
+    if (withExit) {
+      const value = TaskExit.encode({ ...end, id }).finish();
+      publisher.publish(namespace, "/tasks/exit", { name: "containerd.events.TaskExit", value });
+    }
+    const value = TaskDelete.encode(end).finish();
+    publisher.publish(namespace, "/tasks/delete", { name: "containerd.events.TaskDelete", value });
+  }
+
+  #isInUse(namespace: string, id: string): boolean {
+    const key = keyOf(namespace, id);
+    return this.#tasks.has(key) || this.#creating.has(key) || this.#busy.has(key) || this.#unburied.has(key);
+  }
+
+  /** Cleans up after a shim; what cannot be cleaned up now is tried again later. */
+  async #bury(task: Task, attempt = 0): Promise<Exit | undefined> {
+    const key = keyOf(task.namespace, task.id);
+    const { log } = this.#options;
+    try {
+      const exit = await bury(task, this.#options);
+      if (this.#unburied.get(key) === task) this.#unburied.delete(key);
+      task.stopLog();
+      return exit;
+    } catch (error) {
+      log.error(`failed to delete dead shim: ${messageOf(error)}`, fieldsOf(task));
+      this.#unburied.set(key, task);
+      const pause = cleanUpPauses[attempt];
+      if (pause !== undefined) {
+        setTimeout(() => {
+          if (this.#unburied.get(key) !== task || this.#isStopping) return;
+          this.#hold(
+            key,
+            this.#bury(task, attempt + 1).catch(() => undefined),
+          );
+        }, pause).unref();
+      }
+      throw unknown(messageOf(error), error);
+    }
+  }
+
+  /**
+   * Looks at an event that a shim sends.
+   * @returns false for the news of an end that was told already
+   */
+  observe(event: containerd.types.Envelope.$Properties): boolean {
+    if (event.topic !== "/tasks/exit" || !event.event?.value) return true;
+    const { containerId, id, pid, exitStatus, exitedAt } = TaskExit.decode(event.event.value);
+    if (id !== containerId) return true;
+    const task = this.find(event.namespace ?? "", containerId);
+    if (task === undefined) return true;
+    if (task.exit !== undefined) return task.exit.pid !== pid || !isSameTime(task.exit.at, exitedAt);
+    task.exit = { pid, status: exitStatus, at: exitedAt ?? undefined };
+    return true;
+  }
+
+  /** Lets go of all shims, which live on; clean-ups under way have a moment to come to their end. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await Promise.race([Promise.all(this.#busy.values()), Bun.sleep(STOP_MS)]);
+    for (const task of this.#tasks.values()) {
+      task.shim.close();
+      task.stopLog();
+    }
+    this.#tasks.clear();
+  }
+
+  /** Keeps others from using an id until `work`, which never rejects, is done. */
+  #hold(key: string, work: Promise<unknown>): void {
+    const before = this.#busy.get(key);
+    const all = before === undefined ? work : Promise.all([before, work]);
+    this.#busy.set(key, all);
+    void all.finally(() => {
+      if (this.#busy.get(key) === all) this.#busy.delete(key);
+    });
+  }
+}
+
+function keyOf(namespace: string, id: string): string {
+  return `${namespace}/${id}`;
+}
+
+function taskExists(id: string): Error {
+  return alreadyExists(`task ${id}: already exists`);
+}

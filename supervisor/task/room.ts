@@ -1,0 +1,83 @@
+/** The task room as the daemon wires it: tasks, the socket for their events, sandboxes. */
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { ContainerdError } from "../../proto/errdefs.ts";
+import { Code } from "../../proto/ttrpc/status.ts";
+import { type Config, ttrpcAddress } from "../config.ts";
+import type { Exchange } from "../event/exchange.ts";
+import { clearSocket, restrictSocket } from "../host/socket.ts";
+import type { Log } from "../log/log.ts";
+import { EventSocket } from "./events.ts";
+import { TaskManager } from "./manager.ts";
+import { Programs } from "./program.ts";
+import { Sandboxes } from "./sandbox.ts";
+
+/** What the room needs of others. */
+export interface RoomOptions {
+  readonly exchange: Exchange;
+  readonly containers: {
+    get(namespace: string, id: string): { readonly runtime?: { readonly name?: string | null } | null };
+  };
+  readonly log: Log;
+}
+
+/** Tasks of one daemon, and what belongs to them. */
+export class TaskRoom {
+  readonly tasks: TaskManager;
+  readonly sandboxes: Sandboxes;
+  readonly #socket: EventSocket;
+
+  private constructor(tasks: TaskManager, socket: EventSocket) {
+    this.tasks = tasks;
+    this.#socket = socket;
+    this.sandboxes = new Sandboxes();
+  }
+
+  /**
+   * Listens for the events of shims, and begins to look at what an earlier daemon has left.
+   * @throws Error when the socket cannot be made
+   */
+  static async open(config: Config, { exchange, containers, log }: RoomOptions): Promise<TaskRoom> {
+    const directory = "io.containerd.runtime.v2.task";
+    const roots = { root: join(config.root, directory), state: join(config.state, directory) };
+    for (const path of [roots.root, roots.state]) mkdirSync(path, { recursive: true, mode: 0o711 });
+    const address = ttrpcAddress(config);
+    const configured = [...config.runtimes].filter(([, { path }]) => path !== "");
+    const tasks = new TaskManager({
+      roots,
+      caller: {
+        address: config.grpc.address,
+        ttrpcAddress: address,
+        env: {},
+        debug: config.debug.level === "debug",
+      },
+      programs: new Programs(new Map(configured.map(([name, { path }]) => [name, path]))),
+      publisher: exchange,
+      log,
+    });
+    await clearSocket(address);
+    const socket = new EventSocket(address, (envelope) => {
+      if (tasks.observe(envelope)) exchange.forward(envelope);
+    });
+    restrictSocket(address, config.ttrpc);
+    tasks.load((namespace, id) => runtimeOf(containers, namespace, id));
+    return new TaskRoom(tasks, socket);
+  }
+
+  /** Ends: shims live on, and keep their events until a daemon is there again. */
+  async stop(): Promise<void> {
+    await this.#socket.stop();
+    await this.tasks.stop();
+  }
+}
+
+/** The runtime of a container; undefined when there is no record of it. */
+function runtimeOf(containers: RoomOptions["containers"], namespace: string, id: string): string | undefined {
+  try {
+    return containers.get(namespace, id).runtime?.name ?? "";
+  } catch (error) {
+    if (error instanceof ContainerdError && error.code === Code.NotFound) return undefined;
+    throw error;
+  }
+}
