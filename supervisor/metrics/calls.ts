@@ -15,12 +15,14 @@ class MethodCalls {
   readonly labels: Labels;
   readonly handled = new Array<number>(codes.length).fill(0);
   readonly times = new Histogram();
+  readonly #onEnd: () => void;
   startedCount = 0;
   receivedCount = 0;
   sentCount = 0;
 
-  constructor(labels: Labels) {
+  constructor(labels: Labels, onEnd: () => void) {
     this.labels = labels;
+    this.#onEnd = onEnd;
   }
 
   /** A call has come. */
@@ -43,12 +45,19 @@ class MethodCalls {
     const known = code < codes.length ? code : 2;
     this.handled[known] = (this.handled[known] ?? 0) + 1;
     this.times.observe(ms);
+    this.#onEnd();
   }
 }
 
 /** The calls of a server. */
 export class CallMetrics {
   readonly #methods: MethodCalls[] = [];
+  readonly #onEnd: () => void;
+
+  /** @param onEnd told after every call */
+  constructor(onEnd: () => void = () => {}) {
+    this.#onEnd = onEnd;
+  }
 
   /** The counts of a method that a server has: those of every method are there from the start. */
   method(service: string, method: string, requestStream: boolean, responseStream: boolean): MethodCalls {
@@ -59,7 +68,7 @@ export class CallMetrics {
       : responseStream
         ? "server_stream"
         : "unary";
-    const calls = new MethodCalls({ grpc_service: service, grpc_method: method, grpc_type: type });
+    const calls = new MethodCalls({ grpc_service: service, grpc_method: method, grpc_type: type }, this.#onEnd);
     this.#methods.push(calls);
     return calls;
   }
