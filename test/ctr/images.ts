@@ -22,7 +22,7 @@ const lastWords = (stdout: string): string => {
     last.set(/^(elapsed|unpacking)/.test(key) ? (key.split(" ")[0] ?? key) : key, line);
   }
   return [...last.values()]
-    .map((line) => line.replace(/\|[+-]*\||total: .*$/g, ""))
+    .map((line) => line.replace(/\|[+-]*\||total: .*$/g, "").replace(/: (?:done|exists)/, ": there"))
     .sort()
     .join("\n");
 };
@@ -38,6 +38,7 @@ const pushed = (stdout: string): string =>
   lastWords(stdout)
     .split("\n")
     .map((line) => /(?:index|manifest|config|layer)-sha256:[0-9a-f]{64}/.exec(line)?.[0] ?? "")
+    .filter((name) => name !== "")
     .sort()
     .join("\n");
 
@@ -222,6 +223,8 @@ export async function snapshots(t: Comparison): Promise<void> {
     await t.ctr(["snapshots", "view", "seen", top]);
     await t.ctr((s) => ["snapshots", "view", "-t", s.file("target"), "bare"]);
     await t.ctr(["snapshots", "view", "seen", top]);
+    // Nothing refers to them: without this they go with the next garbage.
+    for (const key of ["seen", "bare"]) await t.ctr(["snapshots", "label", key, "containerd.io/gc.root=yes"]);
   });
   await t.row("snapshots mounts", async () => {
     for (const key of ["work", "alone", "seen", "none"]) await t.ctr(["snapshots", "mounts", "/mnt", key]);
@@ -340,12 +343,8 @@ export async function leases(t: Comparison): Promise<void> {
 /** Rows that need a registry; every side pushes into a repository of its own. */
 export async function registry(t: Comparison, host: string): Promise<void> {
   const own = (s: Side): string => `${host}/side-${s.letter}/busybox:1`;
-  const rules: Rule[] = [
-    [/side-[ab]/g, "side"],
-    [new RegExp(host.replaceAll(".", "\\."), "g"), "REGISTRY"],
-  ];
-  const options = { view: lastWords, rules };
-  const push = { view: pushed, rules };
+  const options = { view: lastWords };
+  const push = { view: pushed };
   const snapshotter = (side: Side): string => side.daemon.snapshotter;
   await t.row("images push", async () => {
     await t.ctr((s) => ["images", "push", "--plain-http", own(s), names.busybox], push);
@@ -361,7 +360,7 @@ export async function registry(t: Comparison, host: string): Promise<void> {
       await t.ctr((s) => ["images", "pull", "--plain-http", "--snapshotter", snapshotter(s), own(s)], options);
       await t.ctr((s) => ["images", "pull", "--plain-http", `${host}/side-${s.letter}/layers:1`], options);
       await t.ctr((s) => ["images", "pull", "--plain-http", `${host}/side-${s.letter}/none:1`], options);
-      await t.ctr(["images", "ls"], { rules });
+      await t.ctr(["images", "ls"]);
     },
     { anyOrder: true },
   );

@@ -18,6 +18,8 @@ const rules: readonly Rule[] = [
   // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what they are
   [/\x1b\[[0-9;?]*[A-Za-z]/g, ""],
   [/\r/g, ""],
+  // A progress line of ctr that was asking while its pull ended.
+  [/^.*failed to get content info.*context canceled.*\n?/gm, ""],
   // 2026-11-20 10:07:11.123456789 +0000 UTC m=+0.1, with or without its parts
   [
     /\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?(?: [+-]\d{4} [A-Z]{3,4})?(?: m=[+-][\d.]+)?/g,
@@ -40,6 +42,9 @@ const rules: readonly Rule[] = [
   [/\/s\/[0-9a-f]{64}/g, "/s/HASH"],
   [/\/fifo\/\d+\//g, "/fifo/N/"],
   [/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, "UUID"],
+  // Every side pushes into a repository of its own.
+  [/\bside[- ][ab]\b/g, "side-X"],
+  [/127\.0\.0\.1:\d+/g, "REGISTRY"],
   // Directories of snapshots: numbers in the order of their making.
   [/snapshots\/\d+\//g, "snapshots/N/"],
   [/containerd-mount\d+/g, "containerd-mountN"],

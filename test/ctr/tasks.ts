@@ -153,7 +153,7 @@ export async function containers(t: Comparison): Promise<void> {
     const tty = (id: string, command: string[], input = ""): Promise<unknown> =>
       t.both((s) => onTerminal(s, runOf(s, id, command, ["--rm", "-t"]), input), `run -t ${command.join(" ")}`);
     await tty("t1", ["sh", "-c", "tty; sleep 0.5; exit 7"]);
-    await tty("t2", ["sh", "-c", "read line; echo got $line"], "typed\n");
+    await tty("t2", ["sh", "-c", "read line; echo got $line; sleep 0.3"], "typed\n");
   });
   await t.row(
     "run -d",
@@ -189,11 +189,11 @@ export async function tasks(t: Comparison): Promise<void> {
   await t.row(
     "tasks exec",
     async () => {
-      await t.ctr((s) => execOf(s, "d1", ["echo", "from an exec"]));
-      await t.ctr((s) => execOf(s, "d1", ["sh", "-c", "echo err >&2; exit 9"]));
+      await t.ctr((s) => execOf(s, "d1", ["sh", "-c", "echo from an exec; sleep 0.3"]));
+      await t.ctr((s) => execOf(s, "d1", ["sh", "-c", "echo err >&2; sleep 0.3; exit 9"]));
       await t.ctr((s) => execOf(s, "d1", ["no-such-command"]));
       await t.ctr((s) => execOf(s, "d1", ["cat"]), { stdin: "in\n", holdStdin: () => Bun.sleep(1_500) });
-      await t.ctr((s) => execOf(s, "d1", ["id"], ["--user", "1000:1000", "--cwd", "/tmp"]));
+      await t.ctr((s) => execOf(s, "d1", ["sh", "-c", "id; sleep 0.3"], ["--user", "1000:1000", "--cwd", "/tmp"]));
       await t.ctr((s) => execOf(s, "none", ["true"]));
       await t.ctr((s) => execOf(s, "d1", ["sleep", "2000"], ["--detach"]));
       await t.ctr((s) => execOf(s, "d1", ["sleep", "2000"], ["--detach"]));

@@ -194,6 +194,7 @@ async function probe(row: Row): Promise<Where | string> {
 function filesOf(row: Row): string[] {
   return (row.files ?? allFiles)
     .flatMap((glob) => [...new Glob(glob).scanSync(root)])
+    .filter((path) => row.having === undefined || row.having.test(readFileSync(join(root, path), "utf8")))
     .filter((path) => !options.quick || row.files !== undefined || quickFiles.test(path))
     .filter((path) => filterFor(path) !== "none")
     .sort();

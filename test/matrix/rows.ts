@@ -15,6 +15,8 @@ export interface Row {
   readonly about: string;
   /** Globs of the files that run here, relative to the repository; without it all integration tests. */
   readonly files?: readonly string[];
+  /** Of these files, only those whose text has it. */
+  readonly having?: RegExp;
   /** Fetches what the row needs. Answers why it cannot run, or undefined when it can. */
   prepare(): Promise<string | undefined>;
   /** The command that runs a command in the row, within a limit; a virtual machine comes up anew for each. */
@@ -38,6 +40,7 @@ export interface Wrapped {
  */
 export function allRows(share: string): readonly Row[] {
   return [
+    berthd(),
     containerd("1.7"),
     containerd("2.1"),
     upgrade(["1.6", "1.7", "2.1"]),
@@ -79,6 +82,21 @@ function containerd(version: string): Row {
     }),
     mismatch: (where) =>
       where.containerd.startsWith(`${version}.`) ? undefined : `this is containerd ${where.containerd}`,
+  };
+}
+
+/** This machine with berthd in containerd's place: the tests that talk to a daemon. */
+function berthd(): Row {
+  return {
+    name: "berthd",
+    about: "berthd in containerd's place on this machine",
+    having: /containerSuite\(/,
+    prepare: async () => undefined,
+    wrap: (command) => ({
+      argv: ["timeout", "--kill-after=10", "400", ...command],
+      env: { ...environment(), BERTH_TEST_DAEMON: "berthd" },
+    }),
+    mismatch: () => undefined,
   };
 }
 
