@@ -19,12 +19,17 @@ import { namespacesService } from "./grpc/namespaces.ts";
 import { sandboxStoreService } from "./grpc/sandbox-store.ts";
 import { GrpcServer } from "./grpc/server.ts";
 import { snapshotsService } from "./grpc/snapshots.ts";
+import { streamingService } from "./grpc/streaming.ts";
 import { tasksService } from "./grpc/tasks.ts";
+import { transferService } from "./grpc/transfer.ts";
 import { versionService } from "./grpc/version.ts";
 import { Aside } from "./host/aside.ts";
 import { type DirectoryLock, lockDirectory } from "./host/lock.ts";
 import { clearSocket, restrictSocket } from "./host/socket.ts";
 import { Trimmer } from "./host/trim.ts";
+import { Streams } from "./image/stream/streams.ts";
+import { openRegistry } from "./image/registry/open.ts";
+import { Transfers } from "./image/transfer.ts";
 import { daemonUuid, pidNamespace } from "./introspection/identity.ts";
 import { plugins } from "./introspection/plugins.ts";
 import { apiRevision, apiVersion } from "./introspection/version.ts";
@@ -144,6 +149,8 @@ export class Daemon {
     });
     this.#snapshots = snapshots;
     const diff = new Diff({ mountPoint: join(this.#config.state, "layer") });
+    const streams = new Streams();
+    const transfers = new Transfers({ content, images, snapshots, leases, diff });
     const tasks = await TaskRoom.open(this.#config, { exchange: this.#exchange, containers, log: this.#log });
     this.#tasks = tasks;
 
@@ -169,6 +176,8 @@ export class Daemon {
         "containerd.services.tasks.v1.Tasks",
         tasksService({ ...tasks, checkpoints: new Checkpoints(), containers, log: this.#log }),
       )
+      .register("containerd.services.streaming.v1.Streaming", streamingService(streams))
+      .register("containerd.services.transfer.v1.Transfer", transferService({ transfers, streams, registry: openRegistry }))
       .register("containerd.services.version.v1.Version", versionService())
       .register("grpc.health.v1.Health", healthService());
   }

@@ -1,0 +1,106 @@
+/** Fetches blobs from a registry into the store: resumed after interruptions, checked by digest. */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { ContainerdError, failedPrecondition, invalidArgument } from "../../proto/errdefs.ts";
+import { Code } from "../../proto/ttrpc/status.ts";
+import { type Descriptor, refKey } from "./descriptor.ts";
+import { Gatherer, openWriter } from "./ingest.ts";
+import type { Registry } from "./registry.ts";
+import type { Blobs, BlobWriter } from "./stores.ts";
+import { codeOf, wrap } from "./unpack.ts";
+
+/** Attempts that bring nothing before a fetch fails, and the waits between them, in milliseconds. */
+const RETRY = { attempts: 5, first: 100, last: 5000 };
+
+/**
+ * Fetches one blob.
+ * @param moved told how many bytes are there
+ * @returns false when the blob was there already
+ * @throws ContainerdError for a blob that cannot be had, or is another than was asked for
+ */
+export async function fetchBlob(
+  registry: Registry,
+  blobs: Blobs,
+  descriptor: Descriptor,
+  { signal, moved }: { signal: AbortSignal; moved: (bytes: number) => void },
+): Promise<boolean> {
+  const { digest, size, data } = descriptor;
+  const ref = refKey(descriptor);
+  let writer: BlobWriter;
+  try {
+    writer = await openWriter(blobs, { ref, total: size, expected: digest }, signal);
+  } catch (error) {
+    if (codeOf(error) === Code.AlreadyExists) return false;
+    throw error;
+  }
+  try {
+    if (size === 0) {
+      throw invalidArgument(
+        `unable to fetch descriptor (${digest}) which reports content size of zero: invalid argument`,
+      );
+    }
+    if (writer.offset > size) await writer.truncate(0);
+    const inline = data === undefined ? undefined : Buffer.from(data, "base64");
+    if (inline?.length === size && writer.offset === 0) await writer.write(inline);
+    else await download(registry, descriptor, writer, signal, moved);
+    await writer.commit({ size, expected: digest });
+    return true;
+  } catch (error) {
+    if (signal.aborted) throw new ContainerdError(Code.Canceled, "context canceled", { cause: error });
+    if (codeOf(error) === Code.AlreadyExists) return false;
+    if (codeOf(error) === Code.FailedPrecondition) {
+      // The bytes are wrong: the next attempt must not build on them.
+      await writer.close();
+      await blobs.abort(ref).catch(() => undefined);
+      throw wrap(`failed commit on ref ${JSON.stringify(ref)}`, error);
+    }
+    throw error;
+  } finally {
+    await writer.close();
+  }
+}
+
+async function download(
+  registry: Registry,
+  descriptor: Descriptor,
+  writer: BlobWriter,
+  signal: AbortSignal,
+  moved: (bytes: number) => void,
+): Promise<void> {
+  const { size } = descriptor;
+  let fruitless = 0;
+  let wait = RETRY.first;
+  while (writer.offset < size) {
+    const before = writer.offset;
+    const gatherer = new Gatherer(async (bytes) => {
+      await writer.write(bytes);
+      moved(writer.offset);
+    });
+    try {
+      let offset = before;
+      for await (const chunk of await registry.fetch(descriptor, before, signal)) {
+        signal.throwIfAborted();
+        offset += chunk.length;
+        if (offset > size) {
+          throw failedPrecondition(
+            `the registry sent more than the ${size} bytes of ${descriptor.digest}: failed precondition`,
+          );
+        }
+        await gatherer.add(chunk);
+      }
+      await gatherer.flush();
+      if (writer.offset < size) throw new ContainerdError(Code.Unavailable, "unexpected EOF");
+    } catch (error) {
+      if (signal.aborted || codeOf(error) !== Code.Unavailable) throw error;
+      await gatherer.flush();
+      if (writer.offset > before) {
+        fruitless = 0;
+        wait = RETRY.first;
+      } else if (++fruitless >= RETRY.attempts) {
+        throw wrap(`failed to fetch ${descriptor.digest} after ${fruitless} attempts`, error);
+      }
+      await sleep(wait, undefined, { signal });
+      wait = Math.min(RETRY.last, wait * 2);
+    }
+  }
+}

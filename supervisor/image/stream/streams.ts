@@ -1,0 +1,117 @@
+/**
+ * Streams that clients open beside their calls, for what a call cannot carry: bytes, progress, questions for credentials
+ * (core/streaming). A call refers to a stream by its id, in the namespace of both.
+ */
+
+import { alreadyExists, ContainerdError, notFound } from "../../../proto/errdefs.ts";
+import type { google } from "../../../proto/gen/supervisor.js";
+import { Code } from "../../../proto/ttrpc/status.ts";
+
+/** What goes over a stream. */
+export type Message = google.protobuf.Any.$Properties;
+
+/** Messages that wait for one client, at most. */
+const MAX_QUEUED = 64;
+
+/** Both ends of one stream, as the daemon sees it. */
+export class Stream {
+  readonly #incoming: AsyncIterator<Message>;
+  readonly #queue: Message[] = [];
+  #isClosed = false;
+  #wake: (() => void) | undefined;
+  readonly #room: (() => void)[] = [];
+  readonly #signal: AbortSignal;
+
+  /**
+   * @param incoming what the client sends
+   * @param signal aborted when the client has gone
+   */
+  constructor(incoming: AsyncIterator<Message>, signal: AbortSignal) {
+    this.#incoming = incoming;
+    this.#signal = signal;
+    signal.addEventListener("abort", () => this.close(), { once: true });
+    if (signal.aborted) this.close();
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /**
+   * Sends a message, as soon as there is room for it.
+   * @throws ContainerdError Canceled when the stream is closed
+   */
+  async send(message: Message): Promise<void> {
+    while (!this.#isClosed && this.#queue.length >= MAX_QUEUED) {
+      await new Promise<void>((resolve) => this.#room.push(resolve));
+    }
+    if (this.#isClosed) throw new ContainerdError(Code.Canceled, "stream closed: context canceled");
+    this.#queue.push(message);
+    this.#wake?.();
+  }
+
+  /**
+   * The next message of the client; undefined when it sends no more.
+   * @throws ContainerdError Canceled when the client has gone
+   */
+  async receive(): Promise<Message | undefined> {
+    try {
+      const next = await this.#incoming.next();
+      if (!next.done) return next.value;
+    } catch (error) {
+      if (!this.#signal.aborted) throw error;
+    }
+    if (this.#signal.aborted) throw new ContainerdError(Code.Canceled, "context canceled");
+    return undefined;
+  }
+
+  /** Ends the stream, after what was sent. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#wake?.();
+    for (const resolve of this.#room.splice(0)) resolve();
+  }
+
+  /** What is sent to the client; ends when the stream is closed. One reader. */
+  async *outgoing(): AsyncGenerator<Message> {
+    for (;;) {
+      const message = this.#queue.shift();
+      if (message !== undefined) {
+        this.#room.shift()?.();
+        yield message;
+      } else if (this.#isClosed) {
+        return;
+      } else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+        this.#wake = undefined;
+      }
+    }
+  }
+}
+
+/** Streams that wait to be used, or are. */
+export class Streams {
+  readonly #streams = new Map<string, Stream>();
+
+  /** @throws ContainerdError AlreadyExists */
+  register(namespace: string, id: string, stream: Stream): void {
+    const key = `${namespace} ${id}`;
+    if (this.#streams.has(key)) throw alreadyExists("already exists");
+    this.#streams.set(key, stream);
+  }
+
+  /** @throws ContainerdError NotFound */
+  get(namespace: string, id: string): Stream {
+    const stream = this.#streams.get(`${namespace} ${id}`);
+    if (stream === undefined) throw notFound("not found");
+    return stream;
+  }
+
+  /** Forgets a stream whose call has ended. */
+  remove(namespace: string, id: string): void {
+    this.#streams.delete(`${namespace} ${id}`);
+  }
+}

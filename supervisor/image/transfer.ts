@@ -1,0 +1,259 @@
+/**
+ * Transfers of images between registries, archives and the store of images (core/transfer/local). Each is one call of a
+ * client; what it makes is kept by a lease until its image is there.
+ */
+
+import { ContainerdError, invalidArgument } from "../../proto/errdefs.ts";
+import { Code } from "../../proto/ttrpc/status.ts";
+import type { Diff } from "../diff/diff.ts";
+import { exportImages } from "./archive/exporter.ts";
+import { importArchive } from "./archive/importer.ts";
+import { ByteSource, decompressed } from "./archive/source.ts";
+import type { Descriptor } from "./descriptor.ts";
+import { fetchBlob } from "./fetch.ts";
+import { type Selection, wantedChildren } from "./filter.ts";
+import { KeyedLock, Limiter } from "./lock.ts";
+import { childrenOf, parseIndex, readBlob, schema1 } from "./manifest.ts";
+import { mediaTypes } from "./mediatype.ts";
+import { type Naming, namesInArchive, namesOfTarget, namesToExport } from "./names.ts";
+import { everything, hostPlatform, ordered, type Platform } from "./platform.ts";
+import { ProgressTracker, type Report } from "./progress.ts";
+import { pushImage } from "./push.ts";
+import type { Registry } from "./registry.ts";
+import { blobsOf, imagesOf, type SessionRooms, snapshotsOf, withLease } from "./session.ts";
+import { sourceLabel } from "./source-label.ts";
+import type { Applier, Blobs, ImageRecords } from "./stores.ts";
+import { codeOf, Unpacker, wrap } from "./unpack.ts";
+import { type Visit, walk } from "./walk.ts";
+
+/** The store of images, as one end of a transfer. */
+export interface StoreEnd extends Naming, Selection {
+  readonly kind: "store";
+  /** Labels of the images that are made. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** Where to unpack to; an empty snapshotter is the default one. */
+  readonly unpacks: readonly { readonly platform: Platform; readonly snapshotter: string }[];
+}
+
+/** A registry, as one end of a transfer. */
+export interface RegistryEnd {
+  readonly kind: "registry";
+  readonly registry: Registry;
+}
+
+/** An archive that a client sends. */
+export interface ImportEnd {
+  readonly kind: "import";
+  readonly bytes: AsyncIterable<Uint8Array>;
+  /** Empty: it may be compressed. */
+  readonly mediaType: string;
+  readonly compress: boolean;
+}
+
+/** An archive that a client takes. */
+export interface ExportEnd {
+  readonly kind: "export";
+  readonly sink: { write(bytes: Uint8Array): Promise<void>; end(): Promise<void>; close(): void };
+  readonly platforms: readonly Platform[];
+  readonly allPlatforms: boolean;
+  readonly skipDockerManifest: boolean;
+  readonly skipNonDistributable: boolean;
+}
+
+export type End = StoreEnd | RegistryEnd | ImportEnd | ExportEnd;
+
+/** How one transfer is made. */
+export interface TransferOptions {
+  readonly namespace: string;
+  readonly lease: string | undefined;
+  readonly signal: AbortSignal;
+  readonly report: Report;
+}
+
+/** What transfers are made with. */
+export interface TransfersParts extends SessionRooms {
+  readonly diff: Pick<Diff, "apply">;
+}
+
+/** The snapshotter for clients that name none. */
+const DEFAULT_SNAPSHOTTER = "overlayfs";
+
+/** Blobs that are fetched or pushed for one transfer at a time. */
+const PARALLEL = 3;
+
+/** The transfers of one daemon. */
+export class Transfers {
+  readonly #parts: TransfersParts;
+  readonly #locks = new KeyedLock();
+
+  constructor(parts: TransfersParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Makes a transfer.
+   * @returns false when there is none between such ends
+   */
+  async transfer(source: End, destination: End, options: TransferOptions): Promise<boolean> {
+    if (source.kind === "import" && destination.kind === "export") {
+      for await (const bytes of source.bytes) await destination.sink.write(bytes);
+      await destination.sink.end();
+      return true;
+    }
+    const run = this.#find(source, destination);
+    if (run === undefined) return false;
+    await withLease(this.#parts.leases, options, async (lease) => {
+      const scope = { namespace: options.namespace, lease };
+      const { content, images } = this.#parts;
+      await run({ ...options, lease, blobs: blobsOf(content, scope), images: imagesOf(images, scope) });
+    });
+    return true;
+  }
+
+  #find(source: End, destination: End): ((job: Job) => Promise<void>) | undefined {
+    if (source.kind === "registry" && destination.kind === "store") {
+      return (job) => this.#pull(source.registry, destination, job);
+    }
+    if (source.kind === "import" && destination.kind === "store")
+      return (job) => this.#import(source, destination, job);
+    if (source.kind !== "store") return undefined;
+    if (destination.kind === "registry") return (job) => pushImage(source.name, destination.registry, PARALLEL, job);
+    if (destination.kind === "export") return (job) => exportTo(source, destination, job);
+    if (destination.kind === "store") {
+      return async (job) => {
+        const { target } = job.images.get(source.name);
+        await save(destination, target, namesOfTarget(destination, target), job);
+      };
+    }
+    return undefined;
+  }
+
+  async #pull(registry: Registry, store: StoreEnd, job: Job): Promise<void> {
+    const { blobs, signal, report } = job;
+    const from = `OCI Registry (${registry.reference})`;
+    report({ event: `Resolving from ${from}` });
+    const target = await named("failed to resolve image", registry.resolve(signal));
+    if (target.mediaType === mediaTypes.dockerSchema1) throw schema1();
+    report({ event: `Pulling from ${from}` });
+    report({ event: "fetching image content", name: registry.reference, descriptor: target });
+    const tracker = new ProgressTracker(registry.reference, "downloading", report);
+    const children = wantedChildren(blobs, store, async (descriptor) => {
+      const found = await childrenOf(blobs, descriptor);
+      tracker.addChildren(descriptor, found);
+      return found;
+    });
+    const source = sourceLabel(registry.reference);
+    const limiter = new Limiter(PARALLEL);
+    await this.#walk(store, job, [target], async (descriptor) => {
+      tracker.add(descriptor);
+      const moved = (bytes: number): void => tracker.moved(descriptor, bytes);
+      const isNew = await limiter.with(signal, () => fetchBlob(registry, blobs, descriptor, { signal, moved }));
+      if (isNew) tracker.complete(descriptor);
+      else tracker.exists(descriptor);
+      const found = await children(descriptor);
+      await source(blobs, descriptor);
+      return found;
+    });
+    await save(store, target, namesOfTarget(store, target), job);
+    report({ event: `Completed pull from ${from}` });
+  }
+
+  async #import(archive: ImportEnd, store: StoreEnd, job: Job): Promise<void> {
+    const { blobs, signal, report } = job;
+    report({ event: "Importing" });
+    const raw = new ByteSource(archive.bytes);
+    let index: Descriptor;
+    try {
+      const source = archive.mediaType === "" ? await decompressed(raw) : raw;
+      index = await importArchive(source, blobs, { compress: archive.compress, signal });
+    } finally {
+      await raw.close();
+    }
+    const manifests = parseIndex(await readBlob(blobs, index), index);
+    let isEmpty = true;
+    const children = wantedChildren(blobs, store);
+    await this.#walk(store, job, [index], async (descriptor) => {
+      const found = await children(descriptor);
+      if (found.length > 0) isEmpty = false;
+      return found;
+    });
+    if (isEmpty) throw new ContainerdError(Code.Unknown, "image might be filtered out");
+    for (const [descriptor, names] of [
+      [index, namesOfTarget] as const,
+      ...manifests.map((m) => [m, namesInArchive] as const),
+    ]) {
+      let list: string[];
+      try {
+        list = names(store, descriptor);
+      } catch (error) {
+        if (codeOf(error) === Code.NotFound) continue;
+        throw error;
+      }
+      await save(store, descriptor, list, job);
+    }
+    report({ event: "Completed import" });
+  }
+
+  /** Walks an image with `visit`, unpacking it on the way when the store is to have it unpacked. */
+  async #walk(store: StoreEnd, job: Job, roots: readonly Descriptor[], visit: Visit): Promise<void> {
+    if (store.unpacks.length === 0) return walk(visit, ...roots);
+    const { snapshots, diff } = this.#parts;
+    const targets = store.unpacks
+      .map((unpack) => unpack.snapshotter || DEFAULT_SNAPSHOTTER)
+      .filter((name) => snapshots.names.includes(name))
+      // Everything that was chosen is unpacked, as containerd does unless it is told to look at platforms.
+      .map((name) => ({ platform: everything, snapshots: snapshotsOf(snapshots, job, name) }));
+    if (targets.length === 0) {
+      throw invalidArgument("unable to initialize unpacker: no unpack platforms defined: invalid argument");
+    }
+    const applier: Applier = {
+      // The commit of the snapshot writes the files out to disk.
+      apply: (layer, mounts, { blob, signal }) => diff.apply(layer, mounts, { blobPath: blob, signal, syncFs: false }),
+    };
+    const unpacker = new Unpacker({ blobs: job.blobs, applier, targets, locks: this.#locks, signal: job.signal });
+    try {
+      await walk(unpacker.around(visit), ...roots);
+    } catch (error) {
+      await unpacker.stop();
+      throw error;
+    }
+    await unpacker.done();
+  }
+}
+
+/** One transfer under way. */
+export interface Job extends TransferOptions {
+  readonly blobs: Blobs;
+  readonly images: ImageRecords;
+}
+
+async function save(
+  store: StoreEnd,
+  target: Descriptor,
+  names: readonly string[],
+  { images, report }: Job,
+): Promise<void> {
+  for (const name of names) await images.put({ name, target, labels: store.labels });
+  for (const name of names) report({ event: "saved", name, descriptor: target });
+}
+
+async function exportTo(store: StoreEnd, archive: ExportEnd, { blobs, images, signal, report }: Job): Promise<void> {
+  report({ event: "Exporting" });
+  try {
+    const records = namesToExport(store).map((name) => images.get(name));
+    const platform = ordered(...(archive.platforms.length > 0 ? archive.platforms : [hostPlatform()]));
+    await exportImages(records, blobs, (bytes) => archive.sink.write(bytes), { ...archive, platform, signal });
+    await archive.sink.end();
+  } finally {
+    archive.sink.close();
+  }
+  report({ event: "Completed export" });
+}
+
+async function named<T>(what: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw wrap(what, error);
+  }
+}
