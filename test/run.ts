@@ -1,11 +1,11 @@
 /**
  * The test suite: builds, checks, and runs the tests.
  *
- * Usage: bun test/run.ts [unit|integration|fuzz|all] [PART-OF-A-PATH...]
+ * Usage: bun test/run.ts [unit|integration|fuzz|docker|crash|all] [PART-OF-A-PATH...]
  *
  *        bun test/run.ts clean    ends and removes what earlier runs that were killed have left behind
  *
- * Without an argument: everything but the fuzz tests, which take long. The last line is `N passed, N failed, N skipped`
+ * Without an argument: everything but the fuzz, docker and crash tests, which take long. The last line is `N passed, N failed, N skipped`
  * and the exit status is 1 when anything failed. BERTH_TEST_RUNTIME and PATH choose the runtime and the containerd.
  */
 
@@ -20,12 +20,14 @@ import { summary } from "./lib/runner/tally.ts";
 import { closeScope, openRun } from "./lib/scope.ts";
 import { isGuard } from "./lib/sweep.ts";
 
-const modes = ["unit", "integration", "fuzz", "all"] as const;
+const modes = ["unit", "integration", "fuzz", "docker", "crash", "all"] as const;
+/** Parts that run only when they are asked for. */
+const extra = ["fuzz", "docker", "crash"];
 const [first, ...rest] = process.argv.slice(2);
 const mode = modes.find((name) => name === first);
 const filters = mode === undefined && first !== undefined ? [first, ...rest] : rest;
-const wants = (part: "unit" | "integration" | "fuzz"): boolean =>
-  mode === part || mode === "all" || (mode === undefined && part !== "fuzz");
+const wants = (part: Exclude<(typeof modes)[number], "all">): boolean =>
+  mode === part || mode === "all" || (mode === undefined && !extra.includes(part));
 
 if (first === "clean") {
   for (const item of removeDeadRuns()) console.log(`removed: ${item}`);
@@ -67,7 +69,7 @@ if (leftovers.length > 0) console.log("     bun test/run.ts clean removes it");
 
 runner.heading("build");
 let built = await runner.check("protobuf code", [bun, "proto/generate.ts"]);
-if (existsSync(join(root, "shim", "build.ts")) && (wants("integration") || wants("fuzz"))) {
+if (existsSync(join(root, "shim", "build.ts")) && mode !== "unit") {
   built = (await runner.check("executable", [bun, "shim/build.ts"])) && built;
 }
 
@@ -93,6 +95,14 @@ if (wants("integration") && built) {
 if (wants("fuzz") && built) {
   runner.heading("fuzz tests");
   await runner.files(["test/fuzz/**/*.test.ts"], filters, 1_800_000);
+}
+if (wants("docker") && built) {
+  runner.heading("docker");
+  await runner.files(["test/docker/**/*.test.ts"], filters, 600_000);
+}
+if (wants("crash") && built) {
+  runner.heading("crashes and power cuts");
+  await runner.files(["test/crash/**/*.test.ts"], filters, 3_600_000);
 }
 
 runner.heading("after");

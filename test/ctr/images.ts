@@ -158,6 +158,8 @@ export async function content(t: Comparison): Promise<void> {
     await t.ctr(["content", "ingest", "--expected-size", "5", "short"], { stdin: "123" });
     await t.ctr(["content", "ingest", "--expected-digest", digest, "wrong"], { stdin: "other bytes" });
     await t.ctr(["content", "ingest", "empty"], { stdin: "" });
+    const empty = new Bun.CryptoHasher("sha256").digest("hex");
+    await t.ctr(["content", "label", `sha256:${empty}`, "containerd.io/gc.root=yes"]);
   });
   await t.row("content active", async () => {
     await t.ctr(["content", "active"]);

@@ -98,6 +98,7 @@ export async function containers(t: Comparison): Promise<void> {
   await t.row("containers rm", async () => {
     await t.ctr(["containers", "rm", "labelled"]);
     await t.ctr(["containers", "rm", "none"]);
+    await t.ctr(["snapshots", "label", "otherruntime", "containerd.io/gc.root=yes"]);
     await t.ctr(["containers", "rm", "--keep-snapshot", "otherruntime"]);
     await t.ctr(["snapshots", "rm", "otherruntime"]);
     await t.ctr(["containers", "ls", "-q"]);
@@ -138,15 +139,22 @@ export async function containers(t: Comparison): Promise<void> {
             .join("\n"),
       },
     );
-    await t.ctr((s) => runOf(s, "f2", ["sh", "-c", "touch /x"], ["--rm", "--read-only"]));
+    await t.ctr((s) => runOf(s, "f2", ["sh", "-c", "touch /x; sleep 0.3"], ["--rm", "--read-only"]));
     await t.ctr((s) => runOf(s, "f3", ["id"], ["--rm", "--privileged"]));
     if (t.atLeast("1.7")) await t.ctr((s) => runOf(s, "f4", ["id"], ["--rm", "--user", "user"]));
     await t.ctr((s) => runOf(s, "f5", ["true"], ["--rm", "--snapshotter", "native"]));
     await t.ctr((s) => runOf(s, "f6", ["true"], ["--rm", "--runtime", "io.containerd.nosuch.v2"]));
     await t.ctr((s) => runOf(s, "f7", ["true"], ["--rm", "--snapshotter", "nosuch"]));
-    await t.ctr((s) => runOf(s, "f8", ["echo", "to a file"], ["--rm", "--log-uri", `file://${s.file("log")}`]));
     await t.ctr((s) =>
-      runOf(s, "f9", ["cat", "/mnt/x"], ["--rm", "--mount", `type=bind,src=${s.files},dst=/mnt,options=rbind:ro`]),
+      runOf(s, "f8", ["sh", "-c", "echo to a file; sleep 0.3"], ["--rm", "--log-uri", `file://${s.file("log")}`]),
+    );
+    await t.ctr((s) =>
+      runOf(
+        s,
+        "f9",
+        ["sh", "-c", "cat /mnt/x; sleep 0.3"],
+        ["--rm", "--mount", `type=bind,src=${s.files},dst=/mnt,options=rbind:ro`],
+      ),
     );
   });
   await t.row("run -t", async () => {
