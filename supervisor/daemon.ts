@@ -174,7 +174,7 @@ export class Daemon {
       .register("containerd.services.snapshots.v1.Snapshots", snapshotsService(snapshots))
       .register(
         "containerd.services.tasks.v1.Tasks",
-        tasksService({ ...tasks, checkpoints: new Checkpoints(), containers, log: this.#log }),
+        tasksService({ ...tasks, checkpoints: new Checkpoints(content, diff), containers, log: this.#log }),
       )
       .register("containerd.services.streaming.v1.Streaming", streamingService(streams))
       .register("containerd.services.transfer.v1.Transfer", transferService({ transfers, streams, registry: openRegistry }))

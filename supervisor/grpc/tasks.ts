@@ -68,7 +68,7 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
         });
         return { containerId, pid };
       } catch (error) {
-        checkpoint.discard();
+        await checkpoint.discard();
         throw error;
       }
     },
@@ -211,7 +211,7 @@ function parse(filters: readonly string[]): Filter {
   try {
     return parseFilters(filters);
   } catch (error) {
-    throw unknown(messageOf(error), error);
+    throw unknown(messageOf(error).replace(/(: invalid argument)\1$/, "$1"), error);
   }
 }
 

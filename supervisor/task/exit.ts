@@ -18,9 +18,9 @@ export const UNKNOWN_STATUS = 255;
 /** What Go's zero time is in protobuf: containerd sends it for "never". */
 export const never: Timestamp = { seconds: -62_135_596_800, nanos: 0 };
 
-/** The time, or {@link never}. */
+/** The time; {@link never} for none, or one that is all zeros. */
 export function timeOr(at: Timestamp | null | undefined): Timestamp {
-  return at ?? never;
+  return at && (Number(at.seconds ?? 0) !== 0 || (at.nanos ?? 0) !== 0) ? at : never;
 }
 
 /** True when both say the same moment. */

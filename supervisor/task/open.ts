@@ -8,7 +8,7 @@ import { type Endpoint, endpointText, parseEndpoint } from "./endpoint.ts";
 import { type Any, type Caller, startShim } from "./launch.ts";
 import type { Program } from "./program.ts";
 import { Shim } from "./shim.ts";
-import { readShimLog } from "./shimlog.ts";
+import { parseShimLine, readShimLog } from "./shimlog.ts";
 import { Task } from "./task.ts";
 
 /** What every way needs. */
@@ -29,7 +29,7 @@ export async function openNew(opening: Opening, options: Any | undefined): Promi
     const warn = (text: string): void => log.warn("shim start", { ...fieldsOf(bundle), warnings: text });
     const kept = writeFile(bundle.file("program"), program.path, { mode: 0o600 });
     const [endpoint] = await Promise.all([startShim(program, caller, bundle, options, warn), kept]);
-    const shim = await Shim.connect(endpoint, bundle.namespace).catch((error: unknown) => {
+    const shim = await Shim.connect(endpoint, bundle.namespace, program.isOwn).catch((error: unknown) => {
       throw prefixed("start failed", error);
     });
     return keepEndpoint(opening, { shim, stopLog, sandbox: "" });
@@ -41,10 +41,10 @@ export async function openNew(opening: Opening, options: Any | undefined): Promi
  * @throws ContainerdError Unknown when it cannot be reached
  */
 export async function openInSandbox(opening: Opening, sandbox: string, endpoint: Endpoint): Promise<Task> {
-  const { bundle } = opening;
+  const { bundle, program } = opening;
   return withLog(opening, async (stopLog) => {
     await writeFile(bundle.file("sandbox"), sandbox, { mode: 0o600 });
-    const shim = await Shim.connect(endpoint, bundle.namespace).catch((error: unknown) => {
+    const shim = await Shim.connect(endpoint, bundle.namespace, program.isOwn).catch((error: unknown) => {
       throw prefixed(`failed to load sandbox task ${JSON.stringify(sandbox)}`, error);
     });
     return keepEndpoint(opening, { shim, stopLog, sandbox });
@@ -60,7 +60,7 @@ export async function openFound(opening: Opening): Promise<Task> {
   return withLog(opening, async (stopLog) => {
     const endpoint = await readEndpoint(bundle);
     const sandbox = (await textOf(bundle.file("sandbox"))) ?? "";
-    const shim = await Shim.connect(endpoint, bundle.namespace);
+    const shim = await Shim.connect(endpoint, bundle.namespace, program.isOwn);
     return new Task({ bundle, program, shim, sandbox, stopLog });
   });
 }
@@ -99,7 +99,10 @@ async function withLog(opening: Opening, open: (stopLog: () => void) => Promise<
   const { bundle, log } = opening;
   let stop: () => void;
   try {
-    stop = readShimLog(bundle.file("log"), (text) => log.info("shim", { ...fieldsOf(bundle), text }));
+    stop = readShimLog(bundle.file("log"), (text) => {
+      const { level, message, fields } = parseShimLine(text);
+      log[level](message, { ...fields, ...fieldsOf(bundle) });
+    });
   } catch (error) {
     throw unknown(`open shim log pipe: ${messageOf(error)}`, error);
   }

@@ -1,5 +1,6 @@
 /** A shim as the daemon sees it: one connection, and the Task service over it. */
 
+import { existsSync } from "node:fs";
 import { deadlines } from "../../proto/deadlines.ts";
 import { ContainerdError, messageOf, unknown } from "../../proto/errdefs.ts";
 import { containerd, google } from "../../proto/gen/supervisor.js";
@@ -52,23 +53,26 @@ export class Shim {
   readonly endpoint: Endpoint;
   readonly #client: Client;
   readonly #metadata: Readonly<Record<string, string>>;
+  /** Our own shim, whose errors are known. */
+  readonly #isOwn: boolean;
   #service: string;
 
-  private constructor(endpoint: Endpoint, client: Client, namespace: string) {
+  private constructor(endpoint: Endpoint, client: Client, namespace: string, isOwn: boolean) {
     this.endpoint = endpoint;
+    this.#isOwn = isOwn;
     this.#client = client;
     this.#metadata = { "containerd-namespace-ttrpc": namespace };
     this.#service = endpoint.version >= 3 ? "containerd.task.v3.Task" : "containerd.task.v2.Task";
   }
 
   /** @throws ContainerdError Unknown when nobody answers there */
-  static async connect(endpoint: Endpoint, namespace: string): Promise<Shim> {
+  static async connect(endpoint: Endpoint, namespace: string, isOwn: boolean): Promise<Shim> {
     if (endpoint.protocol !== "ttrpc") throw unknown(`unexpected protocol: ${JSON.stringify(endpoint.protocol)}`);
+    const name = socketName(endpoint.address);
     try {
-      const client = await connect(socketName(endpoint.address), deadlines.shimDial);
-      return new Shim(endpoint, client, namespace);
+      return new Shim(endpoint, await connect(name, deadlines.shimDial), namespace, isOwn);
     } catch (error) {
-      throw unknown(`failed to create TTRPC connection: ${messageOf(error)}`, error);
+      throw unknown(`failed to create TTRPC connection: ${refusal(name, error)}`, error);
     }
   }
 
@@ -144,7 +148,7 @@ export class Shim {
       if (!this.#client.isOpen && (!(error instanceof TtrpcError) || error.code === Code.Unavailable)) {
         throw new ShimClosedError(error);
       }
-      throw translate(error);
+      throw translate(error, this.#isOwn, method);
     }
   }
 }
@@ -156,12 +160,35 @@ const suffixes = new Map<number, string>([
   [Code.AlreadyExists, "already exists"],
   [Code.FailedPrecondition, "failed precondition"],
 ]);
+/** What containerd's shim calls a failed precondition; all else that a state forbids has no class there. */
+const preconditions = /^(?:process not created|container \S+ init process is not running)/;
+/** Our shim's words where containerd's has others. */
+const words: readonly (readonly [method: string, ours: RegExp, theirs: string])[] = [
+  ["Exec", /^container \S+ init process is not running$/, "cannot exec in a stopped state"],
+  ["Kill", /^process already finished: container \S+$/, "process already finished"],
+];
 
-/** A shim's error as clients see it: its own words, which end in its class as those of containerd's shim do. */
-function translate(error: unknown): ContainerdError {
+/**
+ * A shim's error as clients see it: its own words. Those of our shim get the class that containerd's shim gives them, and
+ * end in it: ours says more by its codes than clients of containerd expect.
+ */
+function translate(error: unknown, isOwn: boolean, method: string): ContainerdError {
   if (!(error instanceof TtrpcError)) return unknown(messageOf(error), error);
+  if (!isOwn) return new ContainerdError(error.code as Code, error.message, { cause: error });
+  const text = words.find(([of, ours]) => of === method && ours.test(error.message))?.[2] ?? error.message;
+  const hasNoClass =
+    error.code === Code.FailedPrecondition
+      ? !preconditions.test(text)
+      : method === "Create" && (error.code === Code.NotFound || error.code === Code.PermissionDenied);
+  if (hasNoClass) return unknown(text, error);
   const suffix = suffixes.get(error.code);
-  const text = error.message;
   const message = suffix === undefined || text.endsWith(suffix) ? text : `${text}: ${suffix}`;
   return new ContainerdError(error.code as Code, message, { cause: error });
+}
+
+/** Why nobody could be reached, in the words of Go's net package. */
+function refusal(name: string, error: unknown): string {
+  if (messageOf(error).includes("no answer")) return messageOf(error);
+  const reason = name === "\0" || existsSync(name) ? "connection refused" : "no such file or directory";
+  return `dial unix ${name === "\0" ? " " : name}: connect: ${reason}`;
 }

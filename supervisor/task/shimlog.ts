@@ -5,6 +5,42 @@
 
 import { byteReader, close, makeFifo, O, open } from "../../shim/linux/index.ts";
 
+/** A line of a shim as logrus writes it, taken apart. */
+export interface ShimLine {
+  readonly level: "debug" | "info" | "warn" | "error";
+  readonly message: string;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+const levels: Readonly<Record<string, ShimLine["level"]>> = {
+  trace: "debug",
+  debug: "debug",
+  warn: "warn",
+  warning: "warn",
+  error: "error",
+  fatal: "error",
+  panic: "error",
+};
+const field = /([A-Za-z_][\w.-]*)=("(?:[^"\\]|\\.)*"|\S*)/g;
+
+/** Takes a line apart; one that is not of `key=value` is all message. */
+export function parseShimLine(text: string): ShimLine {
+  const fields: Record<string, string> = {};
+  for (const [, name = "", value = ""] of text.matchAll(field)) fields[`${name}`] = unquoted(value);
+  const { level = "", msg, time: _time, ...rest } = fields;
+  if (msg === undefined) return { level: "info", message: text, fields: {} };
+  return { level: levels[level] ?? "info", message: msg, fields: rest };
+}
+
+function unquoted(text: string): string {
+  if (!text.startsWith('"')) return text;
+  try {
+    return String(JSON.parse(text));
+  } catch {
+    return text.slice(1, -1);
+  }
+}
+
 /** Longest line, in bytes; what is longer is cut into several. */
 const MAX_LINE = 16 << 10;
 
