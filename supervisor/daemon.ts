@@ -27,8 +27,8 @@ import { Aside } from "./host/aside.ts";
 import { type DirectoryLock, lockDirectory } from "./host/lock.ts";
 import { clearSocket, restrictSocket } from "./host/socket.ts";
 import { Trimmer } from "./host/trim.ts";
-import { Streams } from "./image/stream/streams.ts";
 import { openRegistry } from "./image/registry/open.ts";
+import { Streams } from "./image/stream/streams.ts";
 import { Transfers } from "./image/transfer.ts";
 import { daemonUuid, pidNamespace } from "./introspection/identity.ts";
 import { plugins } from "./introspection/plugins.ts";
@@ -65,6 +65,7 @@ export class Daemon {
   #content: ContentStore | undefined;
   #snapshots: SnapshotService | undefined;
   #tasks: TaskRoom | undefined;
+  #containers: Containers | undefined;
 
   private constructor(config: Config, log: LogWriter) {
     this.#config = config;
@@ -106,14 +107,18 @@ export class Daemon {
 
   /** What Prometheus is told. */
   async #metrics(): Promise<string> {
-    const { scrape } = await import("./metrics/scrape.ts");
+    const [room, containers] = [this.#tasks, this.#containers];
+    const [{ scrape }, { meteredTasks }] = await Promise.all([
+      import("./metrics/scrape.ts"),
+      import("./metrics/tasks.ts"),
+    ]);
     return scrape({
       version: apiVersion,
       revision: apiRevision,
       root: this.#config.root,
       calls: this.#calls,
       collections: this.#collections,
-      tasks: () => [],
+      tasks: async () => (room && containers ? meteredTasks(await room.tasks.list(), containers) : []),
       events: () => this.#exchange.depth,
       log: () => this.#log.state,
     });
@@ -139,20 +144,29 @@ export class Daemon {
       onError: (what, error) => this.#log.warn(what, { error: messageOf(error) }),
     });
     this.#content = content;
-    const snapshotters = openSnapshotters({ database, root, log: this.#log });
+    const proxies = Object.entries(this.#config.proxyPlugins).filter(([, { type }]) => type === "snapshot");
+    const snapshotters = openSnapshotters({
+      database,
+      root,
+      log: this.#log,
+      proxies: new Map(proxies.map(([id, { address }]) => [id, address])),
+    });
     const snapshots = new SnapshotService({
       database,
       leases,
       namespaces,
       publisher,
       snapshotters: new Map(snapshotters.map(({ id, snapshotter }) => [id, snapshotter])),
+      log: this.#log,
     });
+    snapshots.recover();
     this.#snapshots = snapshots;
     const diff = new Diff({ mountPoint: join(this.#config.state, "layer") });
     const streams = new Streams();
     const transfers = new Transfers({ content, images, snapshots, leases, diff });
     const tasks = await TaskRoom.open(this.#config, { exchange: this.#exchange, containers, log: this.#log });
     this.#tasks = tasks;
+    this.#containers = containers;
 
     this.#server
       .register("containerd.services.containers.v1.Containers", containersService(containers))
@@ -177,7 +191,10 @@ export class Daemon {
         tasksService({ ...tasks, checkpoints: new Checkpoints(content, diff), containers, log: this.#log }),
       )
       .register("containerd.services.streaming.v1.Streaming", streamingService(streams))
-      .register("containerd.services.transfer.v1.Transfer", transferService({ transfers, streams, registry: openRegistry }))
+      .register(
+        "containerd.services.transfer.v1.Transfer",
+        transferService({ transfers, streams, registry: openRegistry }),
+      )
       .register("containerd.services.version.v1.Version", versionService())
       .register("grpc.health.v1.Health", healthService());
   }
@@ -188,7 +205,11 @@ export class Daemon {
     await this.#server.listen(grpc.address);
     restrictSocket(grpc.address, grpc);
     this.#trimmer.touch();
-    this.#aside = await Aside.start(this.#config, { state: () => this.state, metrics: () => this.#metrics() });
+    this.#aside = await Aside.start(this.#config, {
+      state: () => this.state,
+      metrics: () => this.#metrics(),
+      records: async () => (await import("./check/records.ts")).readRecords(this.#database),
+    });
     this.#log.info("serving...", { address: grpc.address });
   }
 

@@ -155,11 +155,6 @@ export class Directories {
     return waste;
   }
 
-  /** Ids that have a directory. */
-  async ids(): Promise<Set<number>> {
-    return new Set((await readdir(this.#root)).map(idOf).filter((id) => id !== undefined));
-  }
-
   /** Makes spare directories, as many at once as are wanted: one batch at a time. */
   #make(): Promise<void> {
     this.#making ??= this.#makeBatch().finally(() => {

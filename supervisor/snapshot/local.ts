@@ -15,7 +15,7 @@ import {
   type Usage,
 } from "./snapshotter.ts";
 import { syncFileSystem } from "./sync.ts";
-import { type Chain, type Tree, Trees } from "./trees.ts";
+import { type Chain, Trees } from "./trees.ts";
 import { diskUsage } from "./usage.ts";
 
 /** How a tree is laid out in its directory, and mounted. */
@@ -35,12 +35,6 @@ export interface Layout {
   files(directory: string): string;
   /** What the message says when there are no mounts for a key. */
   readonly mountsCall: string;
-}
-
-/** What is found wrong with a tree. */
-export interface Damage {
-  readonly key: string;
-  readonly problem: string;
 }
 
 /** What a local snapshotter is made of. */
@@ -147,26 +141,6 @@ export class LocalSnapshotter implements Snapshotter {
 
   async close(): Promise<void> {
     await this.#directories.close();
-  }
-
-  /** Trees whose directory is missing; they cannot be mounted. */
-  async check(): Promise<Damage[]> {
-    const directories = await this.#directories.ids();
-    const damages: Damage[] = [];
-    for await (const tree of this.#all()) {
-      if (directories.has(tree.id) || !this.#layout.hasDirectory(tree.kind, tree.parent !== null)) continue;
-      // It may have been removed, or made, since the directories were read.
-      if (!this.#trees.has(tree.id) || (await this.#directories.ids()).has(tree.id)) continue;
-      damages.push({ key: tree.key, problem: `directory ${this.#directories.path(tree.id)} is missing` });
-    }
-    return damages;
-  }
-
-  async *#all(): AsyncIterable<Tree> {
-    const count = 1000;
-    for (let page = this.#trees.page(0, count); page.length > 0; page = this.#trees.page(page.at(-1)?.id ?? 0, count)) {
-      yield* page;
-    }
   }
 
   async #create(

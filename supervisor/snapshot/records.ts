@@ -81,6 +81,11 @@ export class SnapshotRecords {
       record.updatedAt,
       encodeLabels(record.labels),
     );
+    this.useSequence(snapshotter, namespace, sequence);
+  }
+
+  /** Records that a number was given out. */
+  useSequence(snapshotter: string, namespace: string, sequence: number): void {
     this.#database.run(
       "INSERT INTO snapshot_sequences (snapshotter, namespace, last) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET last = max(last, ?3)",
       snapshotter,

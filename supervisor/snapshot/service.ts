@@ -16,11 +16,14 @@ import {
 import { containerd } from "../../proto/gen/supervisor.js";
 import { Code } from "../../proto/ttrpc/status.ts";
 import type { Publisher } from "../event/publisher.ts";
+import type { Log } from "../log/log.ts";
 import type { Database } from "../store/database.ts";
-import { type Filter, fieldsOf, parseFilters } from "../store/filter.ts";
+import { parseFilters } from "../store/filter.ts";
 import { checkLabels, type Labels } from "../store/labels.ts";
 import { quote } from "../store/quote.ts";
 import { nowMicros } from "../store/time.ts";
+import { backendKey, inherited, overlaid, passes, REF } from "./info.ts";
+import { type Intent, Intents } from "./intents.ts";
 import { type SnapshotRecord, SnapshotRecords } from "./records.ts";
 import {
   type CommitOptions,
@@ -48,12 +51,8 @@ export interface SnapshotServiceParts {
   readonly publisher: Publisher;
   /** By name. */
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly log: Pick<Log, "warn">;
 }
-
-/** Of a remote snapshot: the name that it will have when it is committed. */
-const REF = "containerd.io/snapshot.ref";
-/** Begins labels that snapshotters are told of. */
-const INHERITED = "containerd.io/snapshot/";
 
 const { SnapshotCommit, SnapshotPrepare, SnapshotRemove } = containerd.events;
 
@@ -61,10 +60,25 @@ const { SnapshotCommit, SnapshotPrepare, SnapshotRemove } = containerd.events;
 export class SnapshotService {
   readonly #parts: SnapshotServiceParts;
   readonly #records: SnapshotRecords;
+  readonly #intents: Intents;
 
   constructor(parts: SnapshotServiceParts) {
     this.#parts = parts;
     this.#records = new SnapshotRecords(parts.database);
+    this.#intents = new Intents(parts.database, (...commit) => this.#finishCommit(...commit), parts.log);
+  }
+
+  /** Begins to finish or undo what a crash has left half done in other processes. */
+  recover(): void {
+    for (const [name, snapshotter] of this.#parts.snapshotters) {
+      if (!snapshotter.isRemote) continue;
+      this.#intents.settleAll(name, snapshotter).catch((error) =>
+        this.#parts.log.warn("a proxy snapshotter does not answer; what a crash left in it waits", {
+          snapshotter: name,
+          error,
+        }),
+      );
+    }
   }
 
   /** Names of the snapshotters. */
@@ -166,23 +180,17 @@ export class SnapshotService {
     const sequence = this.#records.nextSequence(snapshotter, namespace);
     const backendName = backendKey(namespace, sequence, name);
     const inner = { ...options, parent: rebasedOn };
-    await backend.commit(backendName, active.backend, inherited(labels), inner, () => {
-      if (this.#records.find(snapshotter, namespace, name) !== undefined) throw taken();
-      leases.hold(namespace, lease, { type, id: name });
-      leases.release(namespace, lease, { type, id: key });
-      this.#records.remove(snapshotter, namespace, key);
-      const now = nowMicros();
-      const made = {
-        key: name,
-        parent,
-        kind: Kind.Committed,
-        backend: backendName,
-        createdAt: now,
-        updatedAt: now,
-        labels,
-      };
-      this.#records.insert(snapshotter, namespace, sequence, made);
-    });
+    const hold = (): void => leases.hold(namespace, lease, { type, id: name });
+    const intent: Intent = { verb: "commit", namespace, key, name, parent, sequence, labels };
+    await this.#guarded(snapshotter, backendName, intent, hold, () =>
+      backend.commit(backendName, active.backend, inherited(labels), inner, () => {
+        if (this.#records.find(snapshotter, namespace, name) !== undefined) throw taken();
+        this.#get(snapshotter, namespace, key);
+        hold();
+        leases.release(namespace, lease, { type, id: key });
+        this.#finishCommit(snapshotter, backendName, intent);
+      }),
+    );
     this.#publish(namespace, "commit", SnapshotCommit.encode({ key, name, snapshotter }).finish());
   }
 
@@ -234,7 +242,9 @@ export class SnapshotService {
 
   /** Resolves when the files of everything removed are gone. */
   async cleanup(snapshotter: string): Promise<void> {
-    await this.#snapshotter(snapshotter).cleanup();
+    const backend = this.#snapshotter(snapshotter);
+    await this.#intents.settleAll(snapshotter, backend);
+    await backend.cleanup();
   }
 
   /** Ends all snapshotters; the database is still open. */
@@ -282,17 +292,21 @@ export class SnapshotService {
       }
       this.#records.insert(snapshotter, namespace, sequence, record);
     };
+    const use = (): void => this.#records.useSequence(snapshotter, namespace, sequence);
     try {
-      return await backend[verb](made, above?.backend ?? "", inherited(labels), () => {
-        const now = nowMicros();
-        write({ key, parent, kind, backend: made, createdAt: now, updatedAt: now, labels });
-      });
+      return await this.#guarded(snapshotter, made, { verb: "make" }, use, () =>
+        backend[verb](made, above?.backend ?? "", inherited(labels), () => {
+          const now = nowMicros();
+          write({ key, parent, kind, backend: made, createdAt: now, updatedAt: now, labels });
+          this.#intents.drop(snapshotter, made);
+        }),
+      );
     } catch (error) {
       if (!(error instanceof ContainerdError && error.code === Code.AlreadyExists)) throw error;
       // The record's own refusal comes through as it is.
       if (this.#records.find(snapshotter, namespace, key) !== undefined) throw error;
       if (target === "") throw unknown(`unexpected error from snapshotter: ${messageOf(error)}: unknown`);
-      const remote = await this.#remote(backend, target, above?.backend ?? "");
+      const remote = await this.#remote(backend, namespace, target, above?.backend ?? "");
       await database.commit(() =>
         write({
           key: target,
@@ -309,8 +323,8 @@ export class SnapshotService {
   }
 
   /** The committed snapshot that a snapshotter has under a reference already. */
-  async #remote(backend: Snapshotter, target: string, parent: string): Promise<SnapshotInfo> {
-    for await (const info of backend.list()) {
+  async #remote(backend: Snapshotter, namespace: string, target: string, parent: string): Promise<SnapshotInfo> {
+    for await (const info of backend.list(namespace)) {
       if (info.kind === Kind.Committed && info.labels[REF] === target && info.parent === parent) return info;
     }
     throw notFound(`target snapshot ${quote(target)} in backend: not found`);
@@ -335,6 +349,10 @@ export class SnapshotService {
       await this.#parts.database.commit(removeRecord);
       return;
     }
+    if (backend.isRemote) {
+      await this.#removeRemote(snapshotter, backend, record.backend, removeRecord);
+      return;
+    }
     try {
       await backend.remove(record.backend, removeRecord);
     } catch (error) {
@@ -342,6 +360,45 @@ export class SnapshotService {
       if (!(error instanceof ContainerdError && error.code === Code.NotFound)) throw error;
       await this.#parts.database.commit(removeRecord);
     }
+  }
+
+  /** The client is told that it is done when the record is gone; what cannot be removed yet is removed later. */
+  async #removeRemote(snapshotter: string, backend: Snapshotter, key: string, removeRecord: () => void): Promise<void> {
+    let isGone = false;
+    const remove = async (): Promise<void> => {
+      isGone = true;
+      await backend.remove(key, () => this.#intents.drop(snapshotter, key));
+    };
+    try {
+      await this.#intents.during(snapshotter, key, { verb: "remove" }, backend, remove, removeRecord);
+    } catch (error) {
+      if (!isGone) throw error;
+      this.#parts.log.warn("a proxy snapshotter did not remove a snapshot", { snapshotter, key, error });
+    }
+  }
+
+  /** Runs a change with an intent when it happens in another process. @param alongside in the intent's transaction */
+  #guarded<T>(
+    snapshotter: string,
+    backend: string,
+    intent: Intent,
+    alongside: () => void,
+    change: () => Promise<T>,
+  ): Promise<T> {
+    const through = this.#snapshotter(snapshotter);
+    if (!through.isRemote) return change();
+    return this.#intents.during(snapshotter, backend, intent, through, change, alongside);
+  }
+
+  /** Inside a transaction: the snapshotter has committed; the record of the name takes the place of the key's. */
+  #finishCommit(snapshotter: string, backend: string, intent: Intent & { verb: "commit" }): void {
+    const { namespace, key, name, parent, sequence, labels } = intent;
+    this.#records.remove(snapshotter, namespace, key);
+    this.#intents.drop(snapshotter, backend);
+    if (this.#records.find(snapshotter, namespace, name) !== undefined) return;
+    const now = nowMicros();
+    const made = { key: name, parent, kind: Kind.Committed, backend, createdAt: now, updatedAt: now, labels };
+    this.#records.insert(snapshotter, namespace, sequence, made);
   }
 
   #snapshotter(name: string): Snapshotter {
@@ -367,25 +424,4 @@ export class SnapshotService {
     const name = `containerd.events.Snapshot${verb[0]?.toUpperCase()}${verb.slice(1)}`;
     this.#parts.publisher.publish(namespace, `/snapshot/${verb}`, { name, value });
   }
-}
-
-function backendKey(namespace: string, sequence: number, key: string): string {
-  return `${namespace}/${sequence}/${key}`;
-}
-
-function inherited(labels: Labels): Labels {
-  return Object.fromEntries(Object.entries(labels).filter(([key]) => key === REF || key.startsWith(INHERITED)));
-}
-
-/** What the snapshotter knows, with what the record knows better. */
-function overlaid(info: SnapshotInfo, record: SnapshotRecord): SnapshotInfo {
-  const { key, parent, createdAt, updatedAt, labels } = record;
-  return { kind: info.kind, name: key, parent, createdAt, updatedAt, labels: { ...info.labels, ...labels } };
-}
-
-const kindNames: Readonly<Record<Kind, string>> = { 0: "", 1: "view", 2: "active", 3: "committed" };
-
-function passes(filter: Filter, info: SnapshotInfo): boolean {
-  const { name, parent, kind, labels } = info;
-  return filter(fieldsOf({ name, parent, kind: kindNames[kind] }, labels));
 }

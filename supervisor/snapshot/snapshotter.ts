@@ -60,6 +60,8 @@ export interface CommitOptions {
  * FailedPrecondition, ResourceExhausted for a full disk.
  */
 export interface Snapshotter {
+  /** True when it is another process, so that a change there and its record here are not one transaction. */
+  readonly isRemote?: boolean;
   stat(key: string): Promise<SnapshotInfo>;
   /** Replaces the labels that `paths` name, or all of them without paths; nothing else can be changed. */
   update(name: string, labels: Labels, paths: readonly string[], alongside: Alongside): Promise<SnapshotInfo>;
@@ -75,8 +77,8 @@ export interface Snapshotter {
   commit(name: string, key: string, labels: Labels, options: CommitOptions, alongside: Alongside): Promise<void>;
   /** Removes a snapshot that is nobody's parent. Its files go away later. */
   remove(key: string, alongside: Alongside): Promise<void>;
-  /** All snapshots. */
-  list(): AsyncIterable<SnapshotInfo>;
+  /** All snapshots; of one in another process, those that it shows to the namespace. */
+  list(namespace?: string): AsyncIterable<SnapshotInfo>;
   /** Resolves when the files of all that was removed are gone. */
   cleanup(): Promise<void>;
   close(): Promise<void>;

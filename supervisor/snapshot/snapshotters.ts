@@ -7,6 +7,7 @@ import { TreeIds } from "./directories.ts";
 import { type Layout, LocalSnapshotter } from "./local.ts";
 import { nativeLayout } from "./native.ts";
 import { overlayLayout } from "./overlay.ts";
+import { type Commit, ProxySnapshotter } from "./proxy.ts";
 import type { Snapshotter } from "./snapshotter.ts";
 import { lastTreeId } from "./trees.ts";
 
@@ -16,6 +17,8 @@ export interface SnapshottersOptions {
   /** The daemon's root: each snapshotter has a directory in it. */
   readonly root: string;
   readonly log: Pick<Log, "warn">;
+  /** Snapshotters in other processes: the socket of each by its name. */
+  readonly proxies?: ReadonlyMap<string, string>;
 }
 
 /** A snapshotter with what the plugin list says about it. */
@@ -27,7 +30,12 @@ export interface NamedSnapshotter {
 }
 
 /** Opens all snapshotters, and begins to remove what a crash has left of theirs. */
-export function openSnapshotters({ database, root, log }: SnapshottersOptions): NamedSnapshotter[] {
+export function openSnapshotters({
+  database,
+  root,
+  log,
+  proxies = new Map(),
+}: SnapshottersOptions): NamedSnapshotter[] {
   const ids = new TreeIds(lastTreeId(database));
   const local = (id: string, layout: Layout): NamedSnapshotter => {
     const directory = join(root, `io.containerd.snapshotter.v1.${id}`);
@@ -41,5 +49,14 @@ export function openSnapshotters({ database, root, log }: SnapshottersOptions): 
     );
     return { id, root: directory, snapshotter };
   };
-  return [local("native", nativeLayout), local("overlayfs", overlayLayout())];
+  const commit: Commit = (alongside) => database.commit(alongside);
+  return [
+    local("native", nativeLayout),
+    local("overlayfs", overlayLayout()),
+    ...[...proxies].map(([id, address]) => ({
+      id,
+      root: undefined,
+      snapshotter: new ProxySnapshotter(id, address, commit),
+    })),
+  ];
 }

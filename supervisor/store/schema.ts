@@ -69,6 +69,11 @@ export const migrations: readonly Migration[] = [
     snapshotter TEXT NOT NULL, namespace TEXT NOT NULL, last INTEGER NOT NULL,
     PRIMARY KEY (snapshotter, namespace)) STRICT, WITHOUT ROWID;
 
+  -- What was begun in a snapshotter of another process. details: JSON, see snapshot/intents.ts
+  CREATE TABLE snapshot_intents (
+    snapshotter TEXT NOT NULL, backend TEXT NOT NULL, details TEXT NOT NULL,
+    PRIMARY KEY (snapshotter, backend)) STRICT, WITHOUT ROWID;
+
   -- A snapshot as overlayfs or native keeps it: a directory of the name id. Ids are never used again.
   CREATE TABLE trees (
     id INTEGER PRIMARY KEY AUTOINCREMENT, snapshotter TEXT NOT NULL, key TEXT NOT NULL, parent INTEGER,

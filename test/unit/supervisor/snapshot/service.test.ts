@@ -1,0 +1,163 @@
+/** What the snapshot service does beside the snapshots themselves: leases, events, references, races. */
+
+import { expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { Kind } from "../../../../supervisor/snapshot/snapshotter.ts";
+import { openFixture } from "./fixture.ts";
+
+const ns = "default";
+const overlay = "overlayfs";
+
+test("a lease holds what is made, and the committed snapshot in place of the active one", async () => {
+  await using fixture = openFixture();
+  const { service, held } = fixture;
+  await service.prepare(ns, "lease", overlay, "key", "", {});
+  expect([...held]).toEqual(["default lease snapshots/overlayfs key"]);
+  await service.commit(ns, "lease", overlay, "name", "key", {});
+  expect([...held]).toEqual(["default lease snapshots/overlayfs name"]);
+  // Who finds the snapshot made already keeps it too.
+  await expect(service.prepare(ns, "other", overlay, "name", "", {})).rejects.toThrow(
+    'snapshot "name": already exists',
+  );
+  await service.prepare(ns, undefined, overlay, "key", "", {});
+  await expect(service.commit(ns, "third", overlay, "name", "key", {})).rejects.toThrow(
+    'snapshot "name": already exists',
+  );
+  expect(held).toContain("default other snapshots/overlayfs name");
+  expect(held).toContain("default third snapshots/overlayfs name");
+  await service.remove(ns, "other", overlay, "name");
+  expect(held).not.toContain("default other snapshots/overlayfs name");
+});
+
+test("an unknown lease leaves nothing behind", async () => {
+  await using fixture = openFixture();
+  await expect(fixture.service.prepare(ns, "missing", overlay, "key", "", {})).rejects.toThrow(
+    'lease "missing": not found',
+  );
+  expect(await Array.fromAsync(fixture.service.list(ns, overlay, []))).toEqual([]);
+  await fixture.service.close();
+  expect(readdirSync(`${fixture.root}/io.containerd.snapshotter.v1.overlayfs/snapshots`)).toEqual([]);
+});
+
+test("events name key, parent, name and snapshotter; a view has none", async () => {
+  await using fixture = openFixture();
+  const { service, events } = fixture;
+  await service.prepare(ns, undefined, overlay, "a", "", {});
+  await service.commit(ns, undefined, overlay, "layer", "a", {});
+  await service.view(ns, undefined, overlay, "view", "layer", {});
+  await service.prepare(ns, undefined, overlay, "b", "layer", {});
+  await service.remove(ns, undefined, overlay, "b");
+  expect(events).toEqual([
+    '/snapshot/prepare {"key":"a","snapshotter":"overlayfs"}',
+    '/snapshot/commit {"key":"a","name":"layer","snapshotter":"overlayfs"}',
+    '/snapshot/prepare {"key":"b","parent":"layer","snapshotter":"overlayfs"}',
+    '/snapshot/remove {"key":"b","snapshotter":"overlayfs"}',
+  ]);
+});
+
+test("a reference to a snapshot that is there is AlreadyExists", async () => {
+  await using fixture = openFixture();
+  const { service } = fixture;
+  await service.prepare(ns, undefined, overlay, "a", "", {});
+  await service.commit(ns, undefined, overlay, "layer", "a", {});
+  const labels = { "containerd.io/snapshot.ref": "layer" };
+  await expect(service.prepare(ns, undefined, overlay, "b", "", labels)).rejects.toThrow(
+    'target snapshot "layer": already exists',
+  );
+});
+
+test("filters know name, parent, kind and labels", async () => {
+  await using fixture = openFixture();
+  const { service } = fixture;
+  await service.prepare(ns, undefined, overlay, "a", "", {});
+  await service.commit(ns, undefined, overlay, "layer", "a", { "x.y/z": "1" });
+  await service.prepare(ns, undefined, overlay, "b", "layer", {});
+  const names = async (...filters: string[]): Promise<string[]> =>
+    (await Array.fromAsync(service.list(ns, overlay, filters))).map(({ name }) => name);
+  expect(await names()).toEqual(["b", "layer"]);
+  expect(await names("kind==active")).toEqual(["b"]);
+  expect(await names("parent==layer")).toEqual(["b"]);
+  expect(await names("name~=^lay")).toEqual(["layer"]);
+  expect(await names('labels."x.y/z"==1', "kind==view")).toEqual(["layer"]);
+});
+
+test("many at once who want one key: one gets it", async () => {
+  await using fixture = openFixture();
+  const { service } = fixture;
+  const made = await Promise.allSettled(
+    Array.from({ length: 20 }, () => service.prepare(ns, undefined, overlay, "key", "", {})),
+  );
+  expect(made.filter(({ status }) => status === "fulfilled").length).toBe(1);
+  const committed = await Promise.allSettled(
+    Array.from({ length: 5 }, (_, i) => service.commit(ns, undefined, overlay, `name${i}`, "key", {})),
+  );
+  expect(committed.filter(({ status }) => status === "fulfilled").length).toBe(1);
+  await fixture.service.close();
+  expect(readdirSync(`${fixture.root}/io.containerd.snapshotter.v1.overlayfs/snapshots`).length).toBe(1);
+});
+
+test("a chain of 200 layers names every one, nearest first", async () => {
+  await using fixture = openFixture();
+  const { service } = fixture;
+  for (let i = 0; i < 200; i++) {
+    await service.prepare(ns, undefined, overlay, "key", i === 0 ? "" : `layer${i - 1}`, {});
+    await service.commit(ns, undefined, overlay, `layer${i}`, "key", {}, { isSynced: true });
+  }
+  const [mount] = await service.prepare(ns, undefined, overlay, "top", "layer199", {});
+  const lower = mount?.options.find((option) => option.startsWith("lowerdir=")) ?? "";
+  const ids = [...lower.matchAll(/snapshots\/(\d+)\/fs/g)].map(([, id]) => Number(id));
+  expect(ids.length).toBe(200);
+  expect(ids).toEqual(ids.toSorted((a, b) => b - a));
+  expect(mount?.options.at(-1)).toBe("index=off");
+});
+
+test("commit on a parent that was chosen later", async () => {
+  await using fixture = openFixture();
+  const { service } = fixture;
+  for (const name of ["low", "high"]) await service.prepare(ns, undefined, overlay, `${name}-key`, "", {});
+  await service.commit(ns, undefined, overlay, "low", "low-key", {});
+  await expect(service.commit(ns, undefined, overlay, "high", "high-key", {}, { parent: "none" })).rejects.toThrow(
+    "parent snapshot none does not exist: not found",
+  );
+  await service.commit(ns, undefined, overlay, "high", "high-key", {}, { parent: "low" });
+  expect(await service.stat(ns, overlay, "high")).toMatchObject({ parent: "low", kind: Kind.Committed });
+  const [mount] = await service.view(ns, undefined, overlay, "view", "high", {});
+  expect(mount?.type).toBe("overlay");
+  await expect(service.remove(ns, undefined, overlay, "low")).rejects.toThrow("cannot remove snapshot with child");
+});
+
+test("usage is that of du, a file with two names counted once, and kept at commit", async () => {
+  await using fixture = openFixture();
+  const { service, root } = fixture;
+  await service.prepare(ns, undefined, overlay, "key", "", {});
+  const [mount] = await service.mounts(ns, overlay, "key");
+  const files = mount?.source ?? "";
+  mkdirSync(`${files}/d`);
+  writeFileSync(`${files}/d/a`, "x".repeat(10_000));
+  expect(Bun.spawnSync(["ln", `${files}/d/a`, `${files}/b`]).exitCode).toBe(0);
+  const du = Number(Bun.spawnSync(["du", "-s", "--block-size=1", files]).stdout.toString().split("\t")[0]);
+  expect(await service.usage(ns, overlay, "key")).toEqual({ size: du, inodes: 3 });
+  await service.commit(ns, undefined, overlay, "name", "key", {});
+  rmSync(`${files}/d`, { recursive: true });
+  expect(await service.usage(ns, overlay, "name")).toEqual({ size: du, inodes: 3 });
+  expect(root).toBe(fixture.root);
+});
+
+test("a start removes directories without a record; a record without a directory can be removed", async () => {
+  let fixture = openFixture();
+  await using _ = { [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
+  const directory = `${fixture.root}/io.containerd.snapshotter.v1.overlayfs/snapshots`;
+  const [kept] = await fixture.service.prepare(ns, undefined, overlay, "kept", "", {});
+  const [lost] = await fixture.service.prepare(ns, undefined, overlay, "lost", "", {});
+  rmSync(lost?.source.replace("/fs", "") ?? "", { recursive: true });
+  for (const name of ["77", "removed-3", "new-123"]) mkdirSync(`${directory}/${name}/fs`, { recursive: true });
+  fixture = await fixture.reopen();
+  await fixture.service.cleanup(overlay);
+  expect(existsSync(kept?.source ?? "")).toBe(true);
+  expect(readdirSync(directory)).toEqual([kept?.source.split("/").at(-2) ?? ""]);
+  // What is damaged can be removed.
+  await fixture.service.remove(ns, undefined, overlay, "lost");
+  // Ids of what was swept are not used again.
+  const [next] = await fixture.service.prepare(ns, undefined, overlay, "next", "", {});
+  expect(Number(next?.source.split("/").at(-2))).toBeGreaterThan(77);
+});
