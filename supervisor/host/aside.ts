@@ -10,6 +10,8 @@ export interface AsideSources {
   state(): unknown;
   /** The text of Prometheus. */
   metrics(): Promise<string>;
+  /** What `berth check` compares with the disk. */
+  records(): Promise<unknown>;
 }
 
 /** The running servers. */
@@ -28,6 +30,7 @@ export class Aside {
     const debug = {
       ...metrics,
       "/debug/state": () => respond(`${toJson(sources.state(), 2)}\n`, "application/json"),
+      "/debug/records": async () => respond(toJson(await sources.records()), "application/json"),
       "/debug/heap": () => respond(Bun.generateHeapSnapshot("v8"), "application/json"),
     };
     const servers: HttpServer[] = [];

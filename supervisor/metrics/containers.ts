@@ -9,8 +9,8 @@ export interface MeteredTask {
   readonly id: string;
   /** The runtime's name. */
   readonly runtime: string;
-  /** The shim's process, where it is known. */
-  readonly shimPid?: number | undefined;
+  /** The shim's process; undefined when it does not say. */
+  shimPid(): Promise<number | undefined>;
   /** What the shim answers to Stats. @throws Error when it does not */
   stats(signal: AbortSignal): Promise<{ readonly type_url: string; readonly value: Uint8Array } | undefined>;
 }

@@ -17,14 +17,14 @@ export interface Sources {
   readonly calls: CallMetrics;
   readonly collections: Collections;
   /** Tasks that have a shim. */
-  tasks(): readonly MeteredTask[];
+  tasks(): Promise<readonly MeteredTask[]>;
   events(): { readonly subscribers: number; readonly queued: number; readonly published: number };
   log(): { readonly lines: Readonly<Record<string, number>>; readonly dropped: number };
 }
 
 /** The text of one scrape. */
 export async function scrape(sources: Sources): Promise<string> {
-  const tasks = sources.tasks();
+  const tasks = await sources.tasks();
   const [containers, shims, disk] = await Promise.all([
     containerFamilies(tasks),
     shimFamilies(tasks),

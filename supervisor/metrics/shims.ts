@@ -13,15 +13,15 @@ const KEPT_MS = 1000;
 export async function shimFamilies(tasks: readonly MeteredTask[]): Promise<Family[]> {
   const cpu: Sample[] = [];
   const memory: Sample[] = [];
-  const known = tasks.filter((task) => task.shimPid !== undefined);
-  if (known.length > 0) {
+  if (tasks.length > 0) {
     const { default: pidusage } = await import("pidusage");
     await Promise.all(
-      known.map(async ({ namespace, id: container_id, shimPid = 0 }) => {
+      tasks.map(async (task) => {
+        const pid = await task.shimPid();
         // A shim may end at any moment.
-        const used = await pidusage(shimPid, { maxage: KEPT_MS }).catch(() => undefined);
+        const used = pid === undefined ? undefined : await pidusage(pid, { maxage: KEPT_MS }).catch(() => undefined);
         if (used === undefined) return;
-        const labels = { namespace, container_id };
+        const labels = { namespace: task.namespace, container_id: task.id };
         cpu.push({ labels, value: used.ctime / 1000 });
         memory.push({ labels, value: used.memory });
       }),

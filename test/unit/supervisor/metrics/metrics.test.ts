@@ -17,7 +17,14 @@ const v1 = {
 };
 
 function task(id: string, over: Partial<MeteredTask>): MeteredTask {
-  return { namespace: "default", id, runtime: "io.containerd.runc.v2", stats: async () => undefined, ...over };
+  return {
+    namespace: "default",
+    id,
+    runtime: "io.containerd.runc.v2",
+    shimPid: async () => undefined,
+    stats: async () => undefined,
+    ...over,
+  };
 }
 
 const v1Task = task("c1", {
@@ -141,7 +148,11 @@ test("a scrape has containerd's families", async () => {
     root: "/",
     calls,
     collections,
-    tasks: () => [v1Task, task("self", { shimPid: process.pid }), task("gone", { shimPid: 2 ** 22 - 1 })],
+    tasks: async () => [
+      v1Task,
+      task("self", { shimPid: async () => process.pid }),
+      task("gone", { shimPid: async () => 2 ** 22 - 1 }),
+    ],
     events: () => ({ subscribers: 1, queued: 2, published: 3 }),
     log: () => ({ lines: { info: 4 }, dropped: 0 }),
   });

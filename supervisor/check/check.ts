@@ -1,0 +1,51 @@
+/** The full check: every record against what it stands for. */
+
+import { join } from "node:path";
+import { checkContent } from "./content.ts";
+import type { Finding } from "./finding.ts";
+import { checkMetadata } from "./metadata.ts";
+import type { CheckRecords } from "./records.ts";
+import { checkSnapshots } from "./snapshots.ts";
+import { checkTasks } from "./tasks.ts";
+
+/** What is checked, and how. */
+export interface CheckOptions {
+  readonly root: string;
+  readonly state: string;
+  /** Compare the digest of every blob. */
+  readonly verify: boolean;
+}
+
+/** Everything that is wrong with these records at this moment. */
+export async function checkAll(records: CheckRecords, { root, state, verify }: CheckOptions): Promise<Finding[]> {
+  const found = await Promise.all([
+    checkContent(records, join(root, "io.containerd.content.v1.content"), verify),
+    checkMetadata(records),
+    checkSnapshots(records, root),
+    checkTasks(records, root, state),
+  ]);
+  return found.flat();
+}
+
+/**
+ * Checks what may change meanwhile: a second look, at new records, must find the same before it counts.
+ * @param read the records of the moment
+ * @param pauseMs between the looks
+ */
+export async function checkLive(
+  read: () => Promise<CheckRecords>,
+  options: CheckOptions,
+  pauseMs: number,
+): Promise<{ findings: Finding[]; records: CheckRecords }> {
+  const records = await read();
+  const first = await checkAll(records, options);
+  if (first.length === 0) return { findings: first, records };
+  await Bun.sleep(pauseMs);
+  const again = await read();
+  const second = new Set((await checkAll(again, options)).map(keyOf));
+  return { findings: first.filter((finding) => second.has(keyOf(finding))), records: again };
+}
+
+function keyOf({ area, subject, problem }: Finding): string {
+  return `${area} ${subject} ${problem}`;
+}
