@@ -49,6 +49,8 @@ export interface ContentStoreOptions {
 
 /** Blobs that are listed in one go. */
 const PAGE = 500;
+/** Files that are removed at the same time. */
+const MAX_REMOVALS = 16;
 
 /** The content store of one daemon. */
 export class ContentStore {
@@ -119,7 +121,7 @@ export class ContentStore {
    * @throws ContainerdError InvalidArgument for a wrong filter
    */
   *list(namespace: string, filters: readonly string[]): Generator<BlobInfo> {
-    const filter = parseFilters(filters);
+    const filter = parseFilters(filters, (problem) => problem);
     let after = "";
     for (;;) {
       const page = this.records.blobsAfter(namespace, after, PAGE);
@@ -138,7 +140,7 @@ export class ContentStore {
       this.options.leases.release(namespace, lease, { type: "content", id: digest });
     });
     this.#publish(namespace, "delete", containerd.events.ContentDelete.encode({ digest }).finish());
-    this.removeUnneeded([digest]);
+    void this.removeUnneeded([digest]);
   }
 
   /** Opens a blob. @throws ContainerdError NotFound, also for a damaged blob */
@@ -190,7 +192,7 @@ export class ContentStore {
    * @throws ContainerdError InvalidArgument for a wrong filter
    */
   async statuses(namespace: string, filters: readonly string[]): Promise<WriterStatus[]> {
-    const filter = parseFilters(filters);
+    const filter = parseFilters(filters, (problem) => problem);
     const found: WriterStatus[] = [];
     for (const record of this.records.ingests(namespace)) {
       if (!filter(([first, ...rest]) => (first === "ref" && rest.length === 0 ? record.ref : undefined))) continue;
@@ -210,49 +212,66 @@ export class ContentStore {
       return found;
     });
     await removeIngest(this.layout.ingest(record.name));
-    if (record.expected !== "") this.removeUnneeded([record.expected]);
+    if (record.expected !== "") void this.removeUnneeded([record.expected]);
   }
 
-  /** Removes, in the background, the files of those blobs that no namespace has and no ingest waits for. */
-  removeUnneeded(digests: Iterable<string>): void {
+  /**
+   * Removes the files of those blobs that no namespace has and no ingest waits for; that their records are gone must be
+   * durable. Resolves when they are gone, and does not fail: what stays is removed by the next {@link sweep}.
+   */
+  async removeUnneeded(digests: Iterable<string>): Promise<void> {
+    const running: Promise<void>[] = [];
     for (const digest of digests) {
       if (!isDigest(digest) || this.records.isNeeded(digest)) continue;
-      this.inBackground(`remove blob ${digest}`, () =>
-        this.digests.run(digest, async () => {
-          if (this.records.isNeeded(digest)) return;
-          this.health.clear(digest);
-          this.opened.forget(digest);
-          await this.files.remove(digest);
-        }),
-      );
+      const removal = () => this.digests.run(digest, () => this.#removeFile(digest));
+      running.push(this.inBackground(`remove blob ${digest}`, removal));
+      if (running.length >= MAX_REMOVALS) await Promise.all(running.splice(0));
     }
+    await Promise.all(running);
   }
 
-  /** Removes, in the background, directories of ingests that have no record. */
-  removeIngests(names: Iterable<string>): void {
+  /** Removes directories of ingests that have no record, as {@link removeUnneeded} does. */
+  async removeIngests(names: Iterable<string>): Promise<void> {
+    const running: Promise<void>[] = [];
     for (const name of names) {
       if (this.records.hasIngestName(name)) continue;
-      this.inBackground(`remove ingest ${name}`, () => removeIngest(this.layout.ingest(name)));
+      running.push(this.inBackground(`remove ingest ${name}`, () => removeIngest(this.layout.ingest(name))));
+      if (running.length >= MAX_REMOVALS) await Promise.all(running.splice(0));
     }
+    await Promise.all(running);
+  }
+
+  /** True while an ingest has a writer. */
+  hasWriter(namespace: string, ref: string): boolean {
+    return this.refs.isHeld(namespace, ref);
   }
 
   /** Removes what a crash has left: files of blobs and ingests without a record. Looks at names only. */
   async sweep(): Promise<void> {
-    this.removeUnneeded(await this.files.list());
-    this.removeIngests(await readdir(this.layout.ingests));
+    await this.options.database.durable();
+    await this.removeUnneeded(await this.files.list());
+    await this.removeIngests(await readdir(this.layout.ingests));
   }
 
-  /** Runs work that nobody waits for but {@link idle}. */
-  inBackground(what: string, work: () => Promise<void>): void {
+  /** Runs work that {@link idle} waits for. What is returned does not fail. */
+  inBackground(what: string, work: () => Promise<void>): Promise<void> {
     const running = work()
       .catch((error: unknown) => this.options.onError?.(what, error))
       .finally(() => this.#background.delete(running));
     this.#background.add(running);
+    return running;
   }
 
   /** Tells that a namespace has got a blob. */
   publishCreate(namespace: string, digest: string, size: number): void {
     this.#publish(namespace, "create", containerd.events.ContentCreate.encode({ digest, size }).finish());
+  }
+
+  async #removeFile(digest: string): Promise<void> {
+    if (this.records.isNeeded(digest)) return;
+    this.health.clear(digest);
+    this.opened.forget(digest);
+    await this.files.remove(digest);
   }
 
   async #check(info: BlobInfo): Promise<void> {

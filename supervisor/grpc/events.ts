@@ -1,6 +1,7 @@
 /** The Events service. */
 
 import { ContainerdError } from "../../proto/errdefs.ts";
+import { Code } from "../../proto/ttrpc/status.ts";
 import type { Exchange } from "../event/exchange.ts";
 import type { CallContext } from "./context.ts";
 import { required } from "./required.ts";
@@ -20,7 +21,15 @@ export function eventsService(exchange: Exchange): Handlers<"containerd.services
       exchange.forward(required(envelope, "envelope"));
       return {};
     },
-    Subscribe: ({ filters }, { signal }) => exchange.subscribe(filters, signal),
+    Subscribe({ filters }, { signal }) {
+      try {
+        return exchange.subscribe(filters, signal);
+      } catch (error) {
+        // containerd gives this one error on without its class.
+        if (!(error instanceof ContainerdError) || error.code !== Code.InvalidArgument) throw error;
+        throw new ContainerdError(Code.Unknown, `subscription error: ${error.message}`);
+      }
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 /** The rows about images, content, snapshots and leases. */
 
+import { run } from "../lib/command.ts";
 import { names, type writeArchives } from "./archives.ts";
 import type { Comparison } from "./compare.ts";
 import type { Rule } from "./normalise.ts";
@@ -115,8 +116,7 @@ export async function images(t: Comparison, archives: Archives): Promise<void> {
     for (const file of ["out.tar", "all.tar"]) {
       // ctr 2.1 may end before the last of the stream is in its file.
       await Bun.sleep(500);
-      const [a, b] = await Promise.all(t.sides.map((s) => listing(s.file(file))));
-      t.expectEqual(`the archive ${file}`, a ?? "", b ?? "");
+      await t.expectEqual(`the archive ${file}`, (s) => listing(s.file(file)));
     }
   });
   await t.row("images convert", async () => {
@@ -127,8 +127,7 @@ export async function images(t: Comparison, archives: Archives): Promise<void> {
   });
   await t.row("images mount, unmount", async () => {
     await t.ctr((s) => ["images", "mount", names.layers, s.file("mnt")], {});
-    const seen = await Promise.all(t.sides.map((s) => tree(s.file("mnt"))));
-    t.expectEqual("what is mounted", seen[0] ?? "", seen[1] ?? "");
+    await t.expectEqual("what is mounted", (s) => tree(s.file("mnt")));
     await t.ctr(["snapshots", "ls"], {});
     await t.ctr((s) => ["images", "unmount", s.file("mnt")]);
     await t.ctr((s) => ["images", "mount", "--rw", names.busybox, s.file("rw")]);
@@ -202,7 +201,7 @@ export async function snapshots(t: Comparison): Promise<void> {
   await t.row("snapshots ls", async () => {
     const [a] = await t.ctr(["snapshots", "ls"]);
     top =
-      a.stdout
+      (a?.stdout ?? "")
         .split("\n")
         .slice(1)
         .map((line) => line.split(/\s+/)[0] ?? "")
@@ -256,13 +255,13 @@ export async function snapshots(t: Comparison): Promise<void> {
     await t.ctr(["snapshots", "ls", "labels.colour==green"]);
   });
   await t.row("snapshots diff", async () => {
-    const layers = await t.both(
-      (s) => s.ctr(["snapshots", "diff", "--media-type", "application/vnd.oci.image.layer.v1.tar", "next"]),
-      "snapshots diff next",
-      { view: () => "" },
-    );
-    const [a, b] = layers.map((one) => `${one.stdout.length > 0} ${memberNames(one.stdout)}`);
-    t.expectEqual("the members of the layer", a ?? "", b ?? "");
+    const plain = ["snapshots", "diff", "--media-type", "application/vnd.oci.image.layer.v1.tar", "next"];
+    await t.expectEqual("the members of the layer", async (s) => {
+      // Through a file: it is no text.
+      const argv = ["sh", "-c", 'out=$1; shift; exec "$@" > "$out"', "sh", s.file("layer.tar"), ...s.command(plain)];
+      const { exitCode, stderr } = await run(argv, { env: s.env });
+      return `${exitCode} ${stderr} ${await listing(s.file("layer.tar"))}`;
+    });
     await t.ctr(["snapshots", "diff", "--keep", "--ref", "kept", "next"], { view: () => "" });
     await t.ctr(["snapshots", "diff", "none"]);
     await t.ctr(["snapshots", "diff", "next", "none"]);
@@ -443,9 +442,4 @@ async function write(side: Side, key: string, name: string, text: string) {
     .quiet()
     .nothrow();
   return { exitCode: child.exitCode, stdout: "", stderr: child.stderr.toString(), timedOut: false, ms: 0 };
-}
-
-/** The names in a tar that came as text: what is at the place of a name in each block that has tar's magic. */
-function memberNames(archive: string): string {
-  return [...archive.matchAll(/([^\0]{1,100})\0[^\n]{0,200}?\0ustar/g)].map((match) => match[1]?.slice(-60)).join(" ");
 }

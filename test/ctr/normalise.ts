@@ -43,10 +43,11 @@ const rules: readonly Rule[] = [
   [/\/fifo\/\d+\//g, "/fifo/N/"],
   [/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, "UUID"],
   // Every side pushes into a repository of its own.
-  [/\bside[- ][ab]\b/g, "side-X"],
+  [/\bside[- ][abc]\b/g, "side-X"],
   [/127\.0\.0\.1:\d+/g, "REGISTRY"],
   // Directories of snapshots: numbers in the order of their making.
-  [/snapshots\/\d+\//g, "snapshots/N/"],
+  [/snapshots\/\d+\b/g, "snapshots/N"],
+  [/\bNAMESPACE\/\d+\//g, "NAMESPACE/N/"],
   [/containerd-mount\d+/g, "containerd-mountN"],
   [/ctd-volume\d+/g, "ctd-volumeN"],
 ];

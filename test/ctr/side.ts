@@ -23,6 +23,8 @@ export interface SideOptions {
   readonly token: string;
   /** Where ctr, containerd and its shims of the version are. */
   readonly bin: string;
+  /** Where the daemon and its shims are when they are of another version than ctr. */
+  readonly server?: string;
 }
 
 /** A daemon, and ctr of the version to talk to it. */
@@ -39,12 +41,14 @@ export class Side {
   #fences = 0;
 
   constructor(options: SideOptions) {
-    const { kind, letter, dir, token, bin } = options;
+    const { kind, letter, dir, token, bin, server = bin } = options;
     this.kind = kind;
     this.letter = letter;
     const path = `${bin}:${pathWithDist()}`;
     const Chosen = kind === "berthd" ? Berthd : Daemon;
-    this.daemon = new Chosen(join(dir, letter), `${token}-${letter}`, { env: { PATH: path } });
+    this.daemon = new Chosen(join(dir, letter), `${token}-${letter}`, {
+      env: { PATH: `${server}:${path}` },
+    });
     this.files = join(this.daemon.dir, "files");
     mkdirSync(this.files, { recursive: true });
     this.#ctr = join(bin, "ctr");

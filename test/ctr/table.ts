@@ -12,11 +12,19 @@ export interface Column {
   readonly absent?: string;
 }
 
+const words: Record<Verdict["outcome"], string> = {
+  equal: "equal",
+  "as newest": "as containerd 2.1",
+  known: "differs (1)",
+  differs: "differs",
+  skipped: "not here",
+};
+
 function cell(column: Column, row: string): string {
   if (column.absent !== undefined) return "not here";
   const verdict = column.verdicts.find((one) => one.row === row);
   if (verdict === undefined) return "-";
-  return verdict.outcome === "skipped" ? "not here" : verdict.outcome;
+  return words[verdict.outcome];
 }
 
 function rowsOf(columns: readonly Column[]): string[] {
@@ -43,6 +51,13 @@ export function intoReadme(readme: string, columns: readonly Column[]): string {
   const [from, to] = [readme.indexOf(open), readme.indexOf(close)];
   if (from < 0 || to < from) throw new Error(`the README has no ${open} and ${close}`);
   const count = columns.flatMap((column) => column.verdicts).reduce((sum, one) => sum + one.steps, 0);
-  const about = `${count} calls compared; a dash: this ctr has no such command.`;
+  const known = new Set(
+    columns.flatMap((c) => c.verdicts.filter((one) => one.outcome === "known").flatMap((one) => one.notes)),
+  );
+  const about = [
+    `${count} calls compared; a dash: this ctr has no such command.`,
+    "*as containerd 2.1*: not in the words of this old containerd, but exactly in those of the one that berthd says it is, asked by the same ctr.",
+    ...[...known].map((why) => `(1) ${why}.`),
+  ].join("\n");
   return `${readme.slice(0, from + open.length)}\n\n${table(columns).join("\n")}\n\n${about}\n\n${readme.slice(to)}`;
 }

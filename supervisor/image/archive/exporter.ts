@@ -100,7 +100,10 @@ async function collect(images: readonly ImageRecord[], blobs: Blobs, options: Ex
     }
     if (digest !== undefined) named.get(digest)?.names.push(name);
   }
-  entries.push(bytesEntry("index.json", 0o644, { schemaVersion: 2, manifests: targets.map(descriptorJson) }));
+  const mediaType = "application/vnd.oci.image.index.v1+json";
+  entries.push(
+    bytesEntry("index.json", 0o644, { schemaVersion: 2, mediaType, manifests: targets.map(descriptorJson) }),
+  );
   if (!options.skipDockerManifest && named.size > 0) entries.push(await dockerManifest([...named.values()], blobs));
   if (algorithms.size > 0) entries.push({ name: "blobs/", mode: 0o755, size: 0 });
   for (const algorithm of algorithms) entries.push({ name: `blobs/${algorithm}/`, mode: 0o755, size: 0 });

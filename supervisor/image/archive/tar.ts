@@ -50,7 +50,7 @@ function numberOf(bytes: Uint8Array): number {
     .decode(bytes)
     .replace(/[\0 ]+$/, "")
     .replace(/^[\0 ]+/, "");
-  if (!/^[0-7]*$/.test(text)) throw broken("not a number");
+  if (!/^[0-7]*$/.test(text)) throw broken("");
   return text === "" ? 0 : Number.parseInt(text, 8);
 }
 
