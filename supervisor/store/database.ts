@@ -9,18 +9,40 @@
 
 import { type SQLQueryBindings, Database as Sqlite, type Statement } from "bun:sqlite";
 import { closeSync, fdatasync, openSync } from "node:fs";
+import { dirname } from "node:path";
+import { syncDirectory } from "./file.ts";
 import { type Migration, migrate } from "./migration.ts";
 
 /** What a statement may be given. */
 export type Binding = string | number | bigint | Uint8Array | null;
+
+/** What a transaction has done. */
+export class Change {
+  /** Tables from which rows were removed. */
+  readonly deletedFrom = new Set<string>();
+  /** True when rows were added. */
+  hasInserted = false;
+
+  /** Notes a statement that has changed rows. */
+  add(sql: string): void {
+    const [, verb = "", table = ""] = /^\s*(INSERT|DELETE\s+FROM\s+(\w+))/i.exec(sql) ?? [];
+    if (table !== "") this.deletedFrom.add(table);
+    else if (verb !== "") this.hasInserted = true;
+  }
+}
 
 /** An open database. */
 export class Database {
   readonly #sqlite: Sqlite;
   readonly #wal: number;
   readonly #statements = new Map<string, Statement<unknown, SQLQueryBindings[]>>();
+  /** Where the file is. */
+  readonly path: string;
   /** Resolves when everything committed before it was asked for is on disk. */
   #next: Promise<void> | undefined;
+  readonly #watchers: ((change: Change) => void)[] = [];
+  #depth = 0;
+  #change = new Change();
   #current: Promise<void> = Promise.resolve();
 
   /**
@@ -37,11 +59,14 @@ export class Database {
       sqlite.run("PRAGMA foreign_keys = ON");
       migrate(sqlite, migrations);
       this.#wal = openSync(`${path}-wal`, "r");
+      // The log is a new file at every start: its name must survive before anything in it can.
+      syncDirectory(dirname(path));
     } catch (error) {
       sqlite.close();
       throw error;
     }
     this.#sqlite = sqlite;
+    this.path = path;
   }
 
   #statement(sql: string): Statement<unknown, SQLQueryBindings[]> {
@@ -70,12 +95,28 @@ export class Database {
 
   /** Runs a statement. @returns how many rows it changed */
   run(sql: string, ...bindings: Binding[]): number {
-    return this.#statement(sql).run(...bindings).changes;
+    const { changes } = this.#statement(sql).run(...bindings);
+    if (changes > 0) this.#change.add(sql);
+    return changes;
+  }
+
+  /** Tells `watcher` of every transaction that was applied. It must not throw. */
+  watch(watcher: (change: Change) => void): void {
+    this.#watchers.push(watcher);
   }
 
   /** Runs `change` as one transaction (part of the outer one inside another); what it throws undoes it. */
   transaction<T>(change: () => T): T {
-    return this.#sqlite.transaction(change)();
+    if (this.#depth === 0) this.#change = new Change();
+    this.#depth++;
+    let result: T;
+    try {
+      result = this.#sqlite.transaction(change)();
+    } finally {
+      this.#depth--;
+    }
+    if (this.#depth === 0) for (const watcher of this.#watchers) watcher(this.#change);
+    return result;
   }
 
   /** {@link transaction}, resolved when it will survive a power cut. */

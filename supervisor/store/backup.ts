@@ -1,0 +1,98 @@
+/**
+ * Keeps a copy of the database beside it, for the day on which the file itself is lost. The copy is of some time ago:
+ * soon after images have changed, whose names nothing else on disk tells, and now and then after anything else has.
+ *
+ * While the file is copied it does not change: commits go to the log, and no checkpoint is made.
+ */
+
+import { constants } from "node:fs";
+import { copyFile, open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Database } from "./database.ts";
+import { syncDirectory } from "./file.ts";
+
+/** After a change of images, in milliseconds: long enough for a pull to be one change. */
+const SOON_MS = 10_000;
+/** After any other change: a busy node shall not wear its flash by copies. */
+const LATER_MS = 600_000;
+
+/** What a backup needs. */
+export interface BackupOptions {
+  readonly database: Pick<Database, "run" | "path" | "watch">;
+  /** Where the copy is. */
+  readonly path: string;
+  readonly onError: (error: unknown) => void;
+  readonly soonMs?: number;
+  readonly laterMs?: number;
+}
+
+/** The backup of one database. */
+export class Backup {
+  readonly #options: BackupOptions;
+  #timer: Timer | undefined;
+  #due = Number.POSITIVE_INFINITY;
+  #isClosed = false;
+  #copying: Promise<void> | undefined;
+
+  constructor(options: BackupOptions) {
+    this.#options = options;
+    options.database.watch(() => this.#arm(options.laterMs ?? LATER_MS));
+  }
+
+  /** Asks for a copy before long: something has changed that is nowhere else. */
+  soon(): void {
+    this.#arm(this.#options.soonMs ?? SOON_MS);
+  }
+
+  /** Makes a copy now. @throws NodeJS.ErrnoException when the disk is full, for example; the old copy then stays */
+  now(): Promise<void> {
+    this.#disarm();
+    this.#copying ??= this.#copy().finally(() => {
+      this.#copying = undefined;
+    });
+    return this.#copying;
+  }
+
+  /** Ends: a copy that is due is made. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const isDue = this.#timer !== undefined;
+    this.#disarm();
+    await this.#copying?.catch(() => undefined);
+    if (isDue) await this.now().catch(this.#options.onError);
+  }
+
+  #arm(ms: number): void {
+    const due = performance.now() + ms;
+    if (this.#isClosed || due >= this.#due) return;
+    this.#disarm();
+    this.#due = due;
+    this.#timer = setTimeout(() => this.now().catch(this.#options.onError), ms);
+    this.#timer.unref();
+  }
+
+  #disarm(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#due = Number.POSITIVE_INFINITY;
+  }
+
+  async #copy(): Promise<void> {
+    const { database, path } = this.#options;
+    const temporary = `${path}.tmp`;
+    database.run("PRAGMA wal_checkpoint(PASSIVE)");
+    database.run("PRAGMA wal_autocheckpoint = 0");
+    try {
+      await copyFile(database.path, temporary, constants.COPYFILE_FICLONE);
+      const file = await open(temporary, "r+");
+      await file.datasync().finally(() => file.close());
+      await rename(temporary, path);
+      syncDirectory(dirname(path));
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    } finally {
+      database.run("PRAGMA wal_autocheckpoint = 1000");
+    }
+  }
+}
