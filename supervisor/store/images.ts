@@ -34,6 +34,8 @@ export interface ImagesOptions {
   readonly namespaces: { require(namespace: string): void };
   readonly leases: Pick<Leases, "hold" | "release">;
   readonly collector: { schedule(): void };
+  /** Told of every change: names of images are nowhere but in the database. */
+  readonly backup?: { soon(): void };
 }
 
 /** The images of one daemon. */
@@ -180,6 +182,7 @@ export class Images {
   }
 
   #publish(namespace: string, verb: "create" | "update" | "delete", value: Uint8Array): void {
+    this.#options.backup?.soon();
     const name = { create: "ImageCreate", update: "ImageUpdate", delete: "ImageDelete" }[verb];
     this.#options.publisher.publish(namespace, `/images/${verb}`, {
       name: `containerd.services.images.v1.${name}`,
