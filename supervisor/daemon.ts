@@ -36,6 +36,7 @@ import { apiRevision, apiVersion } from "./introspection/version.ts";
 import type { LogWriter } from "./log/log.ts";
 import { CallMetrics } from "./metrics/calls.ts";
 import { Collections } from "./metrics/collections.ts";
+import { RestartMonitor } from "./restart/monitor.ts";
 import { SnapshotService } from "./snapshot/service.ts";
 import { openSnapshotters } from "./snapshot/snapshotters.ts";
 import { Containers } from "./store/containers.ts";
@@ -65,6 +66,7 @@ export class Daemon {
   #content: ContentStore | undefined;
   #snapshots: SnapshotService | undefined;
   #tasks: TaskRoom | undefined;
+  #restart: RestartMonitor | undefined;
   #containers: Containers | undefined;
 
   private constructor(config: Config, log: LogWriter) {
@@ -166,6 +168,12 @@ export class Daemon {
     const transfers = new Transfers({ content, images, snapshots, leases, diff });
     const tasks = await TaskRoom.open(this.#config, { exchange: this.#exchange, containers, log: this.#log });
     this.#tasks = tasks;
+    const { enabled, backoffMin: min, backoffMax: max, backoffReset: reset } = this.#config.restart;
+    if (enabled) {
+      const rooms = { tasks: tasks.tasks, containers, namespaces, snapshots, exchange: this.#exchange, log: this.#log };
+      this.#restart = new RestartMonitor({ ...rooms, backoff: { min, max, reset } });
+      this.#restart.start();
+    }
     this.#containers = containers;
 
     this.#server
@@ -217,6 +225,7 @@ export class Daemon {
   async stop(): Promise<void> {
     this.#trimmer.stop();
     await Promise.all([this.#server.stop(STOP_GRACE_MS), this.#aside?.stop()]);
+    await this.#restart?.stop();
     await this.#tasks?.stop();
     await this.#content?.close();
     await this.#snapshots?.close();

@@ -1,0 +1,81 @@
+/** Restart policies as containerd's labels spell them (core/runtime/restart). Pure: no clock, no tasks. */
+
+import { messageOf } from "../../proto/errdefs.ts";
+
+/** Labels of a container that the monitor reads, and of which it writes `count`. */
+export const restartLabels = {
+  status: "containerd.io/restart.status",
+  policy: "containerd.io/restart.policy",
+  logUri: "containerd.io/restart.loguri",
+  count: "containerd.io/restart.count",
+  explicitlyStopped: "containerd.io/restart.explicitly-stopped",
+} as const;
+
+/** Policies that the monitor knows; clients read them from the plugin's capabilities. */
+export const policies = ["no", "always", "on-failure", "unless-stopped"] as const;
+
+type Name = (typeof policies)[number];
+type Labels = Readonly<Record<string, string>>;
+
+/** A policy. */
+export interface Policy {
+  readonly name: Name;
+  /** Restarts that `on-failure` is content with; 0: any number. */
+  readonly maximum: number;
+}
+
+/** Go's strconv.Atoi, as far as a count goes. */
+const integer = /^[+-]?[0-9]+$/;
+/** What strconv.ParseBool takes for true. */
+const truths = ["1", "t", "T", "true", "TRUE", "True"];
+
+/**
+ * Reads a policy; an empty one is `always`.
+ * @throws Error in containerd's words
+ */
+export function parsePolicy(text: string): Policy {
+  const [word = "", limit] = text.split(":");
+  const name = word === "" ? "always" : word;
+  if (name === "on-failure") {
+    if (limit !== undefined && !integer.test(limit)) throw new Error(`invalid max retry count: ${limit}`);
+    return { name, maximum: Number(limit ?? 0) };
+  }
+  if (!policies.includes(name as Name)) throw new Error(`restart policy ${JSON.stringify(text)} not supported`);
+  if (limit !== undefined) throw new Error(`restart policy ${JSON.stringify(word)} not support max retry count`);
+  return { name: name as Name, maximum: 0 };
+}
+
+/** How often a container was restarted; 0 for what is no number. */
+export function countOf(labels: Labels): number {
+  const text = labels[restartLabels.count] ?? "";
+  return integer.test(text) ? Number(text) : 0;
+}
+
+/**
+ * Whether a container that should run, and does not, is to be started.
+ * @param exitStatus of its last end; undefined when nobody knows of one, which counts as success
+ * @returns the answer, and why it cannot be given when a label is wrong: then it is no
+ */
+export function shouldRestart(labels: Labels, exitStatus: number | undefined): { yes: boolean; problem?: string } {
+  let policy: Policy;
+  try {
+    policy = parsePolicy(labels[restartLabels.policy] ?? "");
+  } catch (error) {
+    return { yes: false, problem: messageOf(error) };
+  }
+  switch (policy.name) {
+    case "always":
+      return { yes: true };
+    case "unless-stopped":
+      return { yes: !truths.includes(labels[restartLabels.explicitlyStopped] ?? "") };
+    case "on-failure": {
+      const count = labels[restartLabels.count] ?? "";
+      if (count !== "" && !integer.test(count))
+        return { yes: false, problem: `restart count ${JSON.stringify(count)}` };
+      const isLeft = policy.maximum === 0 || countOf(labels) < policy.maximum;
+      return { yes: (exitStatus ?? 0) !== 0 && isLeft };
+    }
+    default:
+      return { yes: false };
+  }
+}
