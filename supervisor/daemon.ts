@@ -7,6 +7,8 @@ import type { Config } from "./config.ts";
 import { ContentStore } from "./content/store.ts";
 import { Diff } from "./diff/diff.ts";
 import { Exchange } from "./event/exchange.ts";
+import { Collector } from "./gc/collector.ts";
+import type { Removed } from "./gc/sweep.ts";
 import { containersService } from "./grpc/containers.ts";
 import { contentService } from "./grpc/content.ts";
 import { diffService } from "./grpc/diff.ts";
@@ -39,13 +41,14 @@ import { Collections } from "./metrics/collections.ts";
 import { RestartMonitor } from "./restart/monitor.ts";
 import { SnapshotService } from "./snapshot/service.ts";
 import { openSnapshotters } from "./snapshot/snapshotters.ts";
+import { Backup } from "./store/backup.ts";
 import { Containers } from "./store/containers.ts";
-import { Database } from "./store/database.ts";
+import type { Database } from "./store/database.ts";
 import { Images } from "./store/images.ts";
 import { Leases } from "./store/leases.ts";
 import { Namespaces } from "./store/namespaces.ts";
+import { BACKUP, openDatabase } from "./store/open.ts";
 import { Sandboxes } from "./store/sandboxes.ts";
-import { migrations } from "./store/schema.ts";
 import { Checkpoints } from "./task/checkpoint.ts";
 import { TaskRoom } from "./task/room.ts";
 
@@ -57,6 +60,7 @@ export class Daemon {
   readonly #config: Config;
   readonly #log: LogWriter;
   readonly #database: Database;
+  readonly #backup: Backup;
   readonly #server: GrpcServer;
   readonly #exchange = new Exchange();
   readonly #trimmer = new Trimmer();
@@ -65,14 +69,20 @@ export class Daemon {
   #aside: Aside | undefined;
   #content: ContentStore | undefined;
   #snapshots: SnapshotService | undefined;
+  #collector: Collector | undefined;
   #tasks: TaskRoom | undefined;
   #restart: RestartMonitor | undefined;
   #containers: Containers | undefined;
 
-  private constructor(config: Config, log: LogWriter) {
+  private constructor(config: Config, log: LogWriter, database: Database) {
     this.#config = config;
     this.#log = log;
-    this.#database = new Database(join(config.root, "berth.db"), migrations);
+    this.#database = database;
+    this.#backup = new Backup({
+      database,
+      path: join(config.root, BACKUP),
+      onError: (error) => log.warn("the database could not be copied", { error: messageOf(error) }),
+    });
     const { maxRecvMessageSize: receive, maxSendMessageSize: send } = config.grpc;
     this.#calls = new CallMetrics(() => this.#trimmer.touch());
     this.#server = new GrpcServer((...method) => this.#calls.method(...method), { receive, send });
@@ -86,7 +96,7 @@ export class Daemon {
     const locks = takePlaces(config);
     let daemon: Daemon | undefined;
     try {
-      daemon = new Daemon(config, log);
+      daemon = new Daemon(config, log, await openDatabase({ root: config.root, state: config.state, log }));
       await daemon.#wire();
       await daemon.#listen();
       return daemon;
@@ -131,10 +141,11 @@ export class Daemon {
     const root = this.#config.root;
     const database = this.#database;
     const publisher = this.#exchange;
-    const collector = { schedule: () => undefined, collect: () => Promise.resolve() };
+    // The collector itself needs the rooms that are made further down.
+    const collector = { schedule: () => this.#collector?.schedule(), collect: async () => this.#collector?.collect() };
     const namespaces = new Namespaces(database, publisher);
     const leases = new Leases({ database, namespaces, collector });
-    const images = new Images({ database, publisher, namespaces, leases, collector });
+    const images = new Images({ database, publisher, namespaces, leases, collector, backup: this.#backup });
     const containers = new Containers({ database, publisher, namespaces, collector });
     const sandboxes = new Sandboxes({ database, namespaces });
     const content = await ContentStore.open({
@@ -163,6 +174,15 @@ export class Daemon {
     });
     snapshots.recover();
     this.#snapshots = snapshots;
+    this.#collector = new Collector({
+      database,
+      publisher,
+      content,
+      snapshots,
+      policy: this.#config.gc,
+      onError: (what, error) => this.#log.warn(what, { error: messageOf(error) }),
+      onCollected: (ms, removed, error) => this.#collected(ms, removed, error),
+    });
     const diff = new Diff({ mountPoint: join(this.#config.state, "layer") });
     const streams = new Streams();
     const transfers = new Transfers({ content, images, snapshots, leases, diff });
@@ -207,6 +227,14 @@ export class Daemon {
       .register("grpc.health.v1.Health", healthService());
   }
 
+  #collected(ms: number, removed: Removed | undefined, error: unknown): void {
+    this.#collections.ended(ms, removed === undefined);
+    if (removed === undefined) this.#log.error("garbage collection failed", { error: messageOf(error) });
+    else if (Object.values(removed).some((count) => count > 0)) {
+      this.#log.debug("garbage collected", { ms: Math.round(ms), ...removed });
+    }
+  }
+
   async #listen(): Promise<void> {
     const { grpc } = this.#config;
     await clearSocket(grpc.address);
@@ -227,8 +255,10 @@ export class Daemon {
     await Promise.all([this.#server.stop(STOP_GRACE_MS), this.#aside?.stop()]);
     await this.#restart?.stop();
     await this.#tasks?.stop();
+    await this.#collector?.close();
     await this.#content?.close();
     await this.#snapshots?.close();
+    await this.#backup.close();
     this.#database.close();
   }
 }

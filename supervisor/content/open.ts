@@ -43,7 +43,7 @@ export async function openWriter(store: ContentStore, namespace: string, options
     throw alreadyExists(`content ${expected}: already exists`);
   }
   const { record, shared, replaced, release } = opened;
-  if (replaced !== undefined) store.removeIngests([replaced]);
+  if (replaced !== undefined) void store.removeIngests([replaced]);
   const session = new Session(store, namespace, record, options);
   const { startedAt, total } = record;
   if (shared) {
@@ -187,12 +187,12 @@ class Session implements WriterHost {
       });
     } catch (error) {
       // Put in place, but not recorded: nobody may find it there.
-      store.removeUnneeded([digest]);
+      void store.removeUnneeded([digest]);
       throw error;
     } finally {
       await ingest?.file.close();
     }
-    if (ingest) store.removeIngests([this.#record.name]);
+    if (ingest) void store.removeIngests([this.#record.name]);
     if (exists) throw alreadyExists(`content ${digest}: already exists`);
     store.publishCreate(this.#namespace, digest, size);
   }
