@@ -1,22 +1,21 @@
 /**
- * Shows berth at work: starts a private containerd in a temporary directory, runs a container through
- * `io.containerd.berth.v2`, and tells what happened. Leaves nothing behind.
+ * Shows berth at work: starts a private berthd in a temporary directory, gives it an image, runs a container through
+ * berth's own shim, and tells what happened. Leaves nothing behind.
  *
- * Usage: npm start
+ * Usage: npm start [-- --stay]
  */
 
 import { join } from "node:path";
-import { Daemon } from "../lib/daemon.ts";
-import { type ContainerdEvent, EventCollector } from "../lib/events.ts";
-import { runtime } from "../lib/paths.ts";
-import { findShim, type ProcessInfo, readMemory, readProcess } from "../lib/process.ts";
+import { parseArgs } from "node:util";
+import { Berthd } from "../lib/berthd.ts";
+import { childrenOf, findShim, type ProcessInfo, readMemory, readProcess } from "../lib/process.ts";
 import { closeScope, processScope } from "../lib/scope.ts";
-import { Tasks } from "../lib/tasks.ts";
-import { waitFor } from "../lib/wait.ts";
+import { DemoClient, type DemoEvent } from "./client.ts";
 import { DemoError, prepare } from "./prepare.ts";
 import { bold, dim, heading, megabytes, milliseconds, table } from "./print.ts";
 
 const id = "hello";
+const image = "localhost/berth-demo:latest";
 const script = 'echo "Hello from a container. I am process $$ of:"; ps -o pid,comm; read line; echo "$line"';
 
 /** Names and times of the steps, in order. */
@@ -36,165 +35,144 @@ async function step<T>(name: string, body: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The container while it runs, as `ctr run` started it. */
-class Client {
-  readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
-  #output = "";
-  readonly #reading: Promise<string>;
-
-  constructor(argv: string[], env: Record<string, string | undefined>) {
-    this.#child = Bun.spawn(argv, { stdin: "pipe", stdout: "pipe", stderr: "pipe", env });
-    this.#reading = this.#read();
-  }
-
-  get pid(): number {
-    return this.#child.pid;
-  }
-
-  async #read(): Promise<string> {
-    const errors = new Response(this.#child.stderr).text();
-    for await (const chunk of this.#child.stdout) this.#output += new TextDecoder().decode(chunk);
-    return await errors;
-  }
-
-  /** Waits for a text in the output. */
-  async expect(text: string): Promise<void> {
-    await waitFor(`the container to print ${JSON.stringify(text)}`, async () => {
-      if (this.#child.exitCode !== null) throw new Error((await this.#reading).trim() || "ctr ended early");
-      return this.#output.includes(text);
-    });
-  }
-
-  /** Gives the container a line of input. */
-  async answer(line: string): Promise<void> {
-    this.#child.stdin.write(`${line}\n`);
-    await this.#child.stdin.flush();
-  }
-
-  /** Waits for the end and answers all output. @throws Error when ctr failed */
-  async finish(): Promise<string> {
-    const errors = await this.#reading;
-    const code = await this.#child.exited;
-    await this.#child.stdin.end();
-    if (code !== 0) throw new Error(`ctr run ended with ${code}: ${errors.trim()}`);
-    return this.#output;
-  }
-}
-
 function processRow(indent: string, name: string, p: ProcessInfo | undefined): string[] {
   if (!p) throw new DemoError(`The process of ${name} is not there.`);
   const command = p.argv.join(" ");
   return [`${indent}${name}`, String(p.pid), dim(command.length > 64 ? `${command.slice(0, 63)}…` : command)];
 }
 
-/** Milliseconds of an event's own time, to compare with another's. */
-function timeOf(event: ContainerdEvent): number {
-  const [day, clock = ""] = event.timestamp.split(" ");
-  const [seconds, fraction = "0"] = clock.split(".");
-  return Date.parse(`${day}T${seconds}Z`) + Number(`0.${fraction}`) * 1000;
+function eventRow({ topic, at, details }: DemoEvent, first: DemoEvent): string[] {
+  const shown = Object.entries(details).map(([name, value]) => `${name} ${value}`);
+  return [`+${milliseconds(Math.max(0, at - first.at))}`, topic, dim(shown.join(", "))];
 }
 
-function eventRow(event: ContainerdEvent, first: ContainerdEvent): string[] {
-  const body = event.topic === "/tasks/exit" ? { exit_status: 0, ...event.body } : event.body;
-  const details = Object.entries(body)
-    .filter(([name]) => ["id", "exec_id", "pid", "exit_status"].includes(name))
-    .map(([name, value]) => `${name} ${value}`)
-    .sort();
-  return [`+${milliseconds(timeOf(event) - timeOf(first))}`, event.topic, dim(details.join(", "))];
+function memoryRow(name: string, pid: number | undefined): string[] {
+  const memory = readMemory(pid ?? 0);
+  if (memory === undefined) return [name, "?", dim("this kernel does not tell")];
+  return [name, megabytes(memory.private), dim(`resident ${megabytes(memory.rss)}, with shared pages`)];
 }
 
 /** Runs the container and prints what there is to see while it runs and after. */
-async function show(daemon: Daemon, events: EventCollector): Promise<void> {
-  const tasks = new Tasks(daemon);
-  const argv = daemon.ctrCommand(daemon.runArguments(id, ["sh", "-c", script], ["--rm"]));
-  console.log(dim(`  $ ctr run --rm --runtime ${runtime} IMAGE ${id} sh -c '…'`));
+async function show(daemon: Berthd, client: DemoClient): Promise<void> {
   const begun = performance.now();
-  const client = new Client(argv, daemon.ctrEnv());
-  await step("start the container, up to its first line", () => client.expect("Hello from a container."));
-  await client.expect(" ps\n");
-  const { pid } = await tasks.get(id);
+  const task = await step("create the container: snapshot, bundle, shim, runc create", () =>
+    client.create(id, image, ["sh", "-c", script], daemon.dir),
+  );
+  await step("start it, up to its first line", async () => {
+    await client.start(id);
+    await task.expect("Hello from a container.");
+  });
+  await task.expect(" ps\n");
   const shim = findShim(daemon.namespace, id);
   const processes = [
-    processRow("", "ctr, the client", readProcess(client.pid)),
-    processRow("", "containerd", readProcess(daemon.pid ?? 0)),
+    processRow("", "berthd", readProcess(daemon.pid ?? 0)),
     processRow("└─ ", "the shim", shim),
-    processRow("   └─ ", "the container", readProcess(pid)),
+    processRow("   └─ ", "the container", readProcess(task.pid)),
+    ...childrenOf(task.pid).map((child) => processRow("      └─ ", "its child", child)),
   ];
-  const memory = readMemory(shim?.pid ?? 0);
-  await step("run a command in it (ctr tasks exec … true)", async () => {
-    const result = await daemon.exec(id, ["true"]);
-    if (result.exitCode !== 0) throw new Error(result.stderr.trim());
+  const memory = [memoryRow("berthd", daemon.pid), memoryRow("the shim", shim?.pid)];
+  await step("run a command in it", async () => {
+    const status = await client.exec(id, ["true"]);
+    if (status !== 0) throw new Error(`it ended with ${status}`);
   });
-  const output = await step("answer its question, stop, delete", async () => {
-    await client.answer("Thank you, and goodbye.");
-    const text = await client.finish();
-    await events.wait(id, "delete");
-    return text;
+  const output = await step("answer its question; it ends, and is removed", async () => {
+    await task.answer("Thank you, and goodbye.");
+    const status = await client.remove(id);
+    if (status !== 0) throw new Error(`it ended with ${status}`);
+    return await task.end();
   });
+  const events = await client.until("/tasks/delete");
 
   console.log(output.trimEnd().replaceAll(/^/gm, "  │ "));
   heading("The processes, while it ran");
   table([["", "pid", "command"].map(dim), ...processes], [1]);
-  heading("The shim's memory, while it ran");
-  if (memory) {
-    table(
-      [
-        ["written", megabytes(memory.written), dim("pages of its own that it has written: what one more shim costs")],
-        ["private", megabytes(memory.private), dim("with pages of the executable that no other process maps just now")],
-        ["PSS", megabytes(memory.pss), dim("with its share of pages that others map too")],
-      ],
-      [1],
-    );
-  } else {
-    console.log("  this kernel has no /proc/PID/smaps_rollup");
-  }
-  heading("The events, as containerd gave them out");
-  const seen = events.of(id);
+  console.log(dim("  the shim is no child of berthd's, which can stop, crash or be upgraded: no container notices"));
+  heading("Memory of their own, while it ran");
+  table(memory, [1]);
+  heading("The events, as berthd gave them out");
   table(
-    seen.map((event) => eventRow(event, seen[0] ?? event)),
+    events.map((event) => eventRow(event, events[0] ?? event)),
     [0],
   );
-  steps.push(["the container's whole life, as ctr saw it", performance.now() - begun]);
+  steps.push(["the container's whole life", performance.now() - begun]);
 }
 
-async function main(): Promise<void> {
-  console.log(bold("berth: a container, through real containerd and runc"));
-  await step("find or install containerd, runc and busybox", () => prepare((line) => console.log(`  ${line}`)));
+/** Says how to go on by hand. */
+function goOn(address: string, namespace: string, snapshotter: string, stays: boolean): void {
+  const lines = [
+    `export CONTAINERD_ADDRESS=${address} CONTAINERD_NAMESPACE=${namespace} CONTAINERD_SNAPSHOTTER=${snapshotter}`,
+    "ctr images ls",
+    `ctr run --rm -t ${image} me sh`,
+    "ctr events",
+    "ctr images pull docker.io/library/alpine:latest",
+  ];
+  if (stays) {
+    heading("berthd stays: talk to it from another terminal");
+    for (const line of lines) console.log(`  ${line}`);
+    if (Bun.which("ctr") === null) console.log(dim("  ctr is in the package containerd of Debian and Ubuntu"));
+    console.log("\nCtrl-C ends it and removes everything.");
+  } else {
+    heading("To go on");
+    console.log(`  npm start -- --stay          ${dim("the same, and then berthd stays for ctr, dockerd and you")}`);
+    console.log(`  sudo dist/berth install --systemd   ${dim("berthd as a service of this machine: see README.md")}`);
+  }
+}
+
+async function main(stays: boolean): Promise<void> {
+  console.log(bold("berth: a container, through berthd, berth's shim and runc"));
+  await step("find or install runc and busybox", () => prepare((line) => console.log(`  ${line}`)));
   const scope = processScope();
-  const daemon = new Daemon(join(scope.dir, "d"), `${scope.token}-demo`);
-  const events = new EventCollector(daemon);
+  const { promise: told, resolve: tell } = Promise.withResolvers<void>();
+  let isWaiting = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
+      if (isWaiting) {
+        tell();
+        return;
+      }
       closeScope(scope);
       process.exit(1);
     });
   }
   try {
-    await step("start a private containerd", () => daemon.start());
-    await step("make an image of busybox and import it", () => daemon.importImage());
-    await events.start();
+    const namespace = `${scope.token}-demo`;
+    const daemon = new Berthd(join(scope.dir, "d"), namespace);
+    await step("start a private berthd", () => daemon.start());
+    const client = new DemoClient(daemon.address, namespace, daemon.snapshotter);
+    await step("subscribe to its events", () => client.watch());
+    const bytes = await step("make an image of busybox, store and unpack it", () => client.loadImage(image));
+    console.log(`  ${dim(`berthd ${await client.version()} at ${daemon.address}; ${image}, ${megabytes(bytes)}`)}`);
     heading("The container");
-    await show(daemon, events);
-    await step("stop containerd and remove everything", async () => {
-      await events.stop();
+    await show(daemon, client);
+    if (stays) {
+      goOn(daemon.address, namespace, daemon.snapshotter, true);
+      isWaiting = true;
+      await told;
+    }
+    await step("stop berthd and remove everything", async () => {
+      client.close();
       await daemon.stop();
       closeScope(scope);
     });
+    if (stays) return;
     heading("The time each step took");
     table(
       steps.map(([name, ms]) => [name, milliseconds(ms)]),
       [1],
     );
+    goOn(daemon.address, namespace, daemon.snapshotter, false);
   } finally {
     closeScope(scope);
   }
 }
 
 try {
-  await main();
+  const { values } = parseArgs({ options: { stay: { type: "boolean", default: false } } });
+  await main(values.stay);
 } catch (error) {
-  if (!(error instanceof DemoError)) throw error;
-  console.error(error.message);
+  if (!(error instanceof DemoError) && (error as NodeJS.ErrnoException).code !== "ERR_PARSE_ARGS_UNKNOWN_OPTION")
+    throw error;
+  console.error((error as Error).message);
   process.exit(1);
 }
 // The guard's pipe would keep us alive.

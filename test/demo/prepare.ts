@@ -1,8 +1,8 @@
 /** What the demonstration needs on the machine, and getting it. */
 
 import { existsSync } from "node:fs";
+import { builtBerthd } from "../lib/berthd.ts";
 import { run } from "../lib/command.ts";
-import { builtShim } from "../lib/paths.ts";
 
 /** A failure that one sentence tells. */
 export class DemoError extends Error {
@@ -11,8 +11,6 @@ export class DemoError extends Error {
 
 /** Program to the package of Debian and Ubuntu that has it. */
 const packages: Record<string, string> = {
-  containerd: "containerd",
-  ctr: "containerd",
   runc: "runc",
   busybox: "busybox-static",
 };
@@ -31,15 +29,14 @@ export function notRootSentence(missing: readonly string[]): string {
 }
 
 /**
- * Sees to it that containerd, ctr, runc and busybox are there, as root by apt.
+ * Sees to it that runc and busybox are there, as root by apt.
  * @param say told what is being installed
  * @throws DemoError with what to do
  */
 export async function prepare(say: (line: string) => void): Promise<void> {
   const missing = missingPackages();
   if (process.getuid?.() !== 0) throw new DemoError(notRootSentence(missing));
-  if (!existsSync(builtShim) && process.env["BERTH_TEST_RUNTIME"] === undefined)
-    throw new DemoError("berth is not built: run npm run build.");
+  if (!existsSync(builtBerthd)) throw new DemoError("berth is not built: run npm run build.");
   if (missing.length === 0) return;
   if (Bun.which("apt-get") === null) {
     throw new DemoError(`Missing on this machine, and there is no apt-get to install it with: ${missing.join(", ")}.`);

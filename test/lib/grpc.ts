@@ -75,6 +75,28 @@ export class GrpcClient {
     }
   }
 
+  /**
+   * Calls a method that streams both ways: sends all requests, and gives the responses.
+   * @throws ServiceError
+   */
+  exchange<S extends ServiceName, M extends MethodName<S>>(
+    service: S,
+    method: M,
+    requests: readonly Request<Services[S][M]>[],
+    options: CallOptions = {},
+  ): Promise<Response<Services[S][M]>[]> {
+    const { path, encode, decode } = wire(service, method);
+    const call = this.#client.makeBidiStreamRequest(path, encode, decode, metadataOf(options));
+    const responses: Response<Services[S][M]>[] = [];
+    return new Promise((resolve, reject) => {
+      call.on("data", (message) => responses.push(message as Response<Services[S][M]>));
+      call.on("error", reject);
+      call.on("end", () => resolve(responses));
+      for (const request of requests) call.write(request);
+      call.end();
+    });
+  }
+
   /** Ends the connection. */
   close(): void {
     this.#client.close();

@@ -66,19 +66,32 @@ export function findBusybox(): string {
   return found;
 }
 
-/** Writes the OCI archive of the test image to `path` and returns the path. */
-export function writeImageArchive(path: string, name: string = imageName): string {
-  const architecture = { x64: "amd64", arm64: "arm64" }[process.arch as string] ?? process.arch;
-  const blobs: TarEntry[] = [];
-  const digest = (body: Uint8Array): string => createHash("sha256").update(body).digest("hex");
-  const add = (mediaType: string, body: Uint8Array): { mediaType: string; digest: string; size: number } => {
-    blobs.push({ name: `blobs/sha256/${digest(body)}`, mode: 0o644, body });
-    return { mediaType, digest: `sha256:${digest(body)}`, size: body.length };
-  };
-  const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
+/** A blob with its descriptor. */
+export interface ImageBlob {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly body: Uint8Array;
+}
 
-  const root = add("application/vnd.oci.image.layer.v1.tar", layer(readFileSync(findBusybox())));
-  const config = add(
+/** The blobs of the test image. Its one layer is not compressed, so that its digest is its diff id too. */
+export interface ImageParts {
+  readonly layer: ImageBlob;
+  readonly config: ImageBlob;
+  readonly manifest: ImageBlob;
+  readonly architecture: string;
+}
+
+/** Makes the test image in memory. */
+export function makeImage(): ImageParts {
+  const architecture = { x64: "amd64", arm64: "arm64" }[process.arch as string] ?? process.arch;
+  const blob = (mediaType: string, body: Uint8Array): ImageBlob => {
+    const digest = `sha256:${createHash("sha256").update(body).digest("hex")}`;
+    return { mediaType, digest, size: body.length, body };
+  };
+  const described = ({ mediaType, digest, size }: ImageBlob) => ({ mediaType, digest, size });
+  const root = blob("application/vnd.oci.image.layer.v1.tar", layer(readFileSync(findBusybox())));
+  const config = blob(
     "application/vnd.oci.image.config.v1+json",
     json({
       architecture,
@@ -89,16 +102,25 @@ export function writeImageArchive(path: string, name: string = imageName): strin
       history: [{ created: "1970-01-01T00:00:00Z", created_by: "busybox" }],
     }),
   );
-  const manifest = add(
-    "application/vnd.oci.image.manifest.v1+json",
-    json({ schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json", config, layers: [root] }),
-  );
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const body = json({ schemaVersion: 2, mediaType, config: described(config), layers: [described(root)] });
+  return { layer: root, config, manifest: blob(mediaType, body), architecture };
+}
+
+function json(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value));
+}
+
+/** Writes the OCI archive of the test image to `path` and returns the path. */
+export function writeImageArchive(path: string, name: string = imageName): string {
+  const { layer: root, config, manifest, architecture } = makeImage();
+  const { mediaType, digest, size } = manifest;
   const index = {
     schemaVersion: 2,
     mediaType: "application/vnd.oci.image.index.v1+json",
     manifests: [
       {
-        ...manifest,
+        ...{ mediaType, digest, size },
         platform: { architecture, os: "linux" },
         annotations: { "io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.split(":").at(-1) },
       },
@@ -110,7 +132,11 @@ export function writeImageArchive(path: string, name: string = imageName): strin
       { name: "oci-layout", mode: 0o644, body: json({ imageLayoutVersion: "1.0.0" }) },
       { name: "blobs/", mode: 0o755, directory: true },
       { name: "blobs/sha256/", mode: 0o755, directory: true },
-      ...blobs,
+      ...[root, config, manifest].map((blob) => ({
+        name: `blobs/sha256/${blob.digest.slice("sha256:".length)}`,
+        mode: 0o644,
+        body: blob.body,
+      })),
       { name: "index.json", mode: 0o644, body: json(index) },
     ]),
   );

@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { root } from "../../../lib/paths.ts";
+import { dist, root } from "../../../lib/paths.ts";
 
 const base = mkdtempSync(join(tmpdir(), "berth-install-"));
 chmodSync(base, 0o755);
@@ -26,7 +26,7 @@ beforeEach(() => {
 });
 afterAll(() => rmSync(base, { recursive: true }));
 
-const berth = join(root, "dist/berth");
+const berth = join(dist, "berth");
 
 /** Runs `berth install` of the compiled executable, which installs itself. */
 async function install(args: readonly string[], through: readonly string[] = [], path = "/usr/bin:/bin") {
@@ -40,7 +40,7 @@ async function install(args: readonly string[], through: readonly string[] = [],
   return { status: await child.exited, stdout, stderr };
 }
 
-const names = ["berth", "containerd-shim-berth-v2"];
+const names = ["berth", "containerd-shim-berth-v2", "berthd"];
 
 describe("install", () => {
   test("copies the executable and links the roles to it, in a directory that it makes", async () => {
@@ -48,7 +48,7 @@ describe("install", () => {
     const { status, stdout, stderr } = await install(["--bin-dir", deep]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     expect(stdout).toStartWith(`installed\n${names.map((name) => join(deep, name)).join("\n")}\n`);
-    expect(readdirSync(deep).sort()).toEqual(names);
+    expect(readdirSync(deep).sort()).toEqual(names.toSorted());
     expect(lstatSync(join(deep, "berth")).isFile()).toBe(true);
     expect(statSync(join(deep, "berth")).size).toBe(statSync(berth).size);
     expect(statSync(join(deep, "berth")).mode & 0o555).toBe(0o555);
@@ -64,7 +64,7 @@ describe("install", () => {
 
   test("a relative directory is one below the working directory", async () => {
     expect((await install(["--bin-dir", `bin${count}`])).stdout).toContain(join(dir, "berth"));
-    expect(readdirSync(dir).sort()).toEqual(names);
+    expect(readdirSync(dir).sort()).toEqual(names.toSorted());
   });
 
   test("replaces an executable that is in use; who uses it goes on, and no moment has none", async () => {
@@ -88,7 +88,7 @@ describe("install", () => {
     await watch;
     expect({ status, stderr, missing }).toEqual({ status: 0, stderr: "", missing: 0 });
     expect(statSync(target).ino).not.toBe(before);
-    expect(readdirSync(dir).sort()).toEqual(names);
+    expect(readdirSync(dir).sort()).toEqual(names.toSorted());
     user.stdin.end();
     expect(await user.stdout.text()).toContain("io.containerd.berth.v2");
   });
@@ -99,6 +99,21 @@ describe("install", () => {
     writeFileSync(join(dir, "berth"), "old");
     expect((await install(["--bin-dir", dir])).status).toBe(0);
     expect(readlinkSync(join(dir, names[1] ?? ""))).toBe("berth");
+  });
+});
+
+describe("install --systemd", () => {
+  test("writes the unit of the berthd that it installs", async () => {
+    const units = join(dir, "units");
+    const config = ["--config", "/etc/berth/other.toml"];
+    const { status, stdout } = await install(["--bin-dir", dir, "--systemd", "--systemd-dir", units, ...config]);
+    expect(status).toBe(0);
+    expect(stdout).toContain(join(units, "berthd.service"));
+    const text = readFileSync(join(units, "berthd.service"), "utf8");
+    expect(text).toContain(`\nExecStart=${join(dir, "berthd")} --config /etc/berth/other.toml\n`);
+    if (Bun.which("systemd-analyze") === null) return;
+    const verify = Bun.spawnSync(["systemd-analyze", "verify", join(units, "berthd.service")]);
+    expect(verify.stderr.toString()).not.toContain(units);
   });
 });
 
