@@ -7,6 +7,7 @@ import { typeName } from "../../proto/typeurl.ts";
 import { AuthStream } from "../image/auth-stream.ts";
 import type { Platform } from "../image/platform.ts";
 import type { Progress, Report } from "../image/progress.ts";
+import type { RegistryRequest } from "../image/registry/open.ts";
 import type { Registry } from "../image/registry.ts";
 import { ByteSender, receiveBytes } from "../image/stream/bytes.ts";
 import type { Stream, Streams } from "../image/stream/streams.ts";
@@ -16,19 +17,6 @@ import type { Handlers } from "./server.ts";
 
 const types = containerd.types.transfer;
 const PREFIX = "containerd.types.transfer.";
-
-/** How a registry is reached. */
-export interface RegistryRequest {
-  readonly reference: string;
-  /** Sent with every request. */
-  readonly headers: Readonly<Record<string, string>>;
-  /** Directory of hosts.toml files; empty for none. */
-  readonly hostDirectory: string;
-  /** `http` or `https`; empty for what is usual for the host. */
-  readonly defaultScheme: string;
-  /** Asks the client for credentials. */
-  readonly credentials: AuthStream | undefined;
-}
 
 /** What the service works with. */
 export interface TransferParts {

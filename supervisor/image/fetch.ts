@@ -5,6 +5,7 @@ import { ContainerdError, failedPrecondition, invalidArgument } from "../../prot
 import { Code } from "../../proto/ttrpc/status.ts";
 import { type Descriptor, refKey } from "./descriptor.ts";
 import { Gatherer, openWriter } from "./ingest.ts";
+import { TransientError } from "./registry/errors.ts";
 import type { Registry } from "./registry.ts";
 import type { Blobs, BlobWriter } from "./stores.ts";
 import { codeOf, wrap } from "./unpack.ts";
@@ -89,9 +90,9 @@ async function download(
         await gatherer.add(chunk);
       }
       await gatherer.flush();
-      if (writer.offset < size) throw new ContainerdError(Code.Unavailable, "unexpected EOF");
+      if (writer.offset < size) throw new TransientError("unexpected EOF");
     } catch (error) {
-      if (signal.aborted || codeOf(error) !== Code.Unavailable) throw error;
+      if (signal.aborted || !(error instanceof TransientError)) throw error;
       await gatherer.flush();
       if (writer.offset > before) {
         fruitless = 0;

@@ -31,6 +31,7 @@ export async function pushImage(
     limiter.with(signal, async () => {
       const isNew = await registry.push(descriptor, () => blobs.open(descriptor.digest), {
         signal,
+        isRoot: descriptor.digest === target.digest,
         moved: (bytes) => tracker.moved(descriptor, bytes),
       });
       if (isNew) tracker.complete(descriptor);
@@ -38,27 +39,31 @@ export async function pushImage(
     });
   const manifests: Descriptor[] = [];
   const indexes: Descriptor[] = [];
-  await walk(async (descriptor) => {
-    tracker.add(descriptor);
-    const { mediaType } = descriptor;
-    if (!isManifest(mediaType) && !isIndex(mediaType)) {
-      await send(descriptor);
-      return [];
-    }
-    (isManifest(mediaType) ? manifests : indexes).push(descriptor);
-    const children = await childrenOf(blobs, descriptor);
-    tracker.addChildren(descriptor, children);
-    const own = await blobs.info(descriptor.digest);
-    const inherited = { ...sourcesIn(own.labels), ...sourcesIn(descriptor.annotations) };
-    return Promise.all(
-      children.map(async (child) => {
-        const info = await Promise.resolve(blobs.info(child.digest)).catch(() => undefined);
-        return { ...child, annotations: { ...inherited, ...sourcesIn(info?.labels), ...child.annotations } };
-      }),
-    );
-  }, target);
-  await Promise.all(manifests.map(send));
-  for (const index of indexes.reverse()) await send(index);
-  report({ event: "pushed content", name, descriptor: target });
-  report({ event: `Completed push to ${to}`, descriptor: target });
+  try {
+    await walk(async (descriptor) => {
+      tracker.add(descriptor);
+      const { mediaType } = descriptor;
+      if (!isManifest(mediaType) && !isIndex(mediaType)) {
+        await send(descriptor);
+        return [];
+      }
+      (isManifest(mediaType) ? manifests : indexes).push(descriptor);
+      const children = await childrenOf(blobs, descriptor);
+      tracker.addChildren(descriptor, children);
+      const own = await blobs.info(descriptor.digest);
+      const inherited = { ...sourcesIn(own.labels), ...sourcesIn(descriptor.annotations) };
+      return Promise.all(
+        children.map(async (child) => {
+          const info = await Promise.resolve(blobs.info(child.digest)).catch(() => undefined);
+          return { ...child, annotations: { ...inherited, ...sourcesIn(info?.labels), ...child.annotations } };
+        }),
+      );
+    }, target);
+    await Promise.all(manifests.map(send));
+    for (const index of indexes.reverse()) await send(index);
+    report({ event: "pushed content", name, descriptor: target });
+    report({ event: `Completed push to ${to}`, descriptor: target });
+  } finally {
+    tracker.finish();
+  }
 }

@@ -52,18 +52,17 @@ const MAX_REPOSITORY = 255;
 
 /**
  * Parses the name of what a registry has.
- * @throws ContainerdError InvalidArgument for a name that no registry can have, or without tag and digest
+ * @throws ContainerdError InvalidArgument for a name that no registry can have
  */
 export function parseRemote(name: string): RemoteReference {
   const { locator, object } = parseReference(name);
   const slash = locator.indexOf("/");
   const host = slash < 0 ? locator : locator.slice(0, slash);
   const repository = slash < 0 ? "" : locator.slice(slash + 1);
-  if (object === "") throw invalidArgument("object required");
   const at = object.indexOf("@");
   const tag = at < 0 ? object : object.slice(0, at);
   const digest = at < 0 ? "" : object.slice(at + 1);
-  if (!/^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?$/.test(host)) throw invalid();
+  if (!/^(?:\[[0-9A-Fa-f:.]+\]|\w[\w-]*(?:\.[\w-]+)*)(?::[0-9]{1,5})?$/.test(host)) throw invalid();
   if (repository.length > MAX_REPOSITORY) {
     throw invalidArgument(`repository name must not be more than ${MAX_REPOSITORY} characters`);
   }

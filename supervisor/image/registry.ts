@@ -11,17 +11,18 @@ export interface Registry {
   resolve(signal: AbortSignal): Promise<Descriptor>;
   /**
    * Begins to fetch a blob from `offset` on. The bytes are not checked.
-   * @throws ContainerdError NotFound; Unavailable for what may go better next time, also from the iteration
+   * @throws ContainerdError NotFound; TransientError for what may go better next time, also from the iteration
    */
   fetch(descriptor: Descriptor, offset: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
   /**
    * Gives the registry a blob or manifest.
+   * @param isRoot true for what the name is to stand for
    * @param moved told how many bytes have gone
    * @returns false when it had it
    */
   push(
     descriptor: Descriptor,
     open: () => Promise<BlobReader>,
-    options: { readonly signal: AbortSignal; readonly moved: (bytes: number) => void },
+    options: { readonly signal: AbortSignal; readonly isRoot: boolean; readonly moved: (bytes: number) => void },
   ): Promise<boolean>;
 }

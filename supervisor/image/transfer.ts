@@ -135,7 +135,7 @@ export class Transfers {
     const target = await named("failed to resolve image", registry.resolve(signal));
     if (target.mediaType === mediaTypes.dockerSchema1) throw schema1();
     report({ event: `Pulling from ${from}` });
-    report({ event: "fetching image content", name: registry.reference, descriptor: target });
+    report({ event: "fetching image content", name: registry.reference });
     const tracker = new ProgressTracker(registry.reference, "downloading", report);
     const children = wantedChildren(blobs, store, async (descriptor) => {
       const found = await childrenOf(blobs, descriptor);
@@ -144,18 +144,24 @@ export class Transfers {
     });
     const source = sourceLabel(registry.reference);
     const limiter = new Limiter(PARALLEL);
-    await this.#walk(store, job, [target], async (descriptor) => {
-      tracker.add(descriptor);
-      const moved = (bytes: number): void => tracker.moved(descriptor, bytes);
-      const isNew = await limiter.with(signal, () => fetchBlob(registry, blobs, descriptor, { signal, moved }));
-      if (isNew) tracker.complete(descriptor);
-      else tracker.exists(descriptor);
-      const found = await children(descriptor);
-      await source(blobs, descriptor);
-      return found;
-    });
-    await save(store, target, namesOfTarget(store, target), job);
-    report({ event: `Completed pull from ${from}` });
+    try {
+      await this.#walk(store, job, [target], async (descriptor) => {
+        tracker.add(descriptor);
+        const moved = (bytes: number): void => tracker.moved(descriptor, bytes);
+        const isNew = await limiter.with(signal, () => fetchBlob(registry, blobs, descriptor, { signal, moved }));
+        if (isNew) tracker.complete(descriptor);
+        else tracker.exists(descriptor);
+        const found = await children(descriptor);
+        await source(blobs, descriptor);
+        return found;
+      });
+      const names = namesOfTarget(store, target);
+      await save(store, target, names, job);
+      for (const name of names) report({ event: "saved", name });
+      report({ event: `Completed pull from ${from}` });
+    } finally {
+      tracker.finish();
+    }
   }
 
   async #import(archive: ImportEnd, store: StoreEnd, job: Job): Promise<void> {
@@ -190,6 +196,7 @@ export class Transfers {
         throw error;
       }
       await save(store, descriptor, list, job);
+      for (const name of list) report({ event: "saved", name, descriptor });
     }
     report({ event: "Completed import" });
   }
@@ -227,14 +234,8 @@ export interface Job extends TransferOptions {
   readonly images: ImageRecords;
 }
 
-async function save(
-  store: StoreEnd,
-  target: Descriptor,
-  names: readonly string[],
-  { images, report }: Job,
-): Promise<void> {
+async function save(store: StoreEnd, target: Descriptor, names: readonly string[], { images }: Job): Promise<void> {
   for (const name of names) await images.put({ name, target, labels: store.labels });
-  for (const name of names) report({ event: "saved", name, descriptor: target });
 }
 
 async function exportTo(store: StoreEnd, archive: ExportEnd, { blobs, images, signal, report }: Job): Promise<void> {

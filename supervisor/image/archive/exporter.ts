@@ -7,7 +7,7 @@ import { ContainerdError, invalidArgument, notFound } from "../../../proto/errde
 import { Code } from "../../../proto/ttrpc/status.ts";
 import { type Descriptor, descriptorJson, encodeJson } from "../descriptor.ts";
 import { childrenOf, parseIndex, parseManifest, readBlob } from "../manifest.ts";
-import { isIndex, isManifest, isNonDistributable } from "../mediatype.ts";
+import { isIndex, isManifest, isNonDistributable, mediaTypes } from "../mediatype.ts";
 import type { Matcher, Platform } from "../platform.ts";
 import { familiarName, ociReferenceName } from "../reference.ts";
 import type { Blobs, ImageRecord } from "../stores.ts";
@@ -100,10 +100,8 @@ async function collect(images: readonly ImageRecord[], blobs: Blobs, options: Ex
     }
     if (digest !== undefined) named.get(digest)?.names.push(name);
   }
-  const mediaType = "application/vnd.oci.image.index.v1+json";
-  entries.push(
-    bytesEntry("index.json", 0o644, { schemaVersion: 2, mediaType, manifests: targets.map(descriptorJson) }),
-  );
+  const index = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: targets.map(descriptorJson) };
+  entries.push(bytesEntry("index.json", 0o644, index));
   if (!options.skipDockerManifest && named.size > 0) entries.push(await dockerManifest([...named.values()], blobs));
   if (algorithms.size > 0) entries.push({ name: "blobs/", mode: 0o755, size: 0 });
   for (const algorithm of algorithms) entries.push({ name: `blobs/${algorithm}/`, mode: 0o755, size: 0 });
