@@ -22,6 +22,8 @@ export async function main(args: readonly string[]): Promise<number> {
       return (await import("./cli/install.ts")).install(rest);
     case "layer":
       return (await import("./diff/command.ts")).layer(rest);
+    case "tree":
+      return (await import("./snapshot/tree/command.ts")).tree(rest);
     case "version":
     case "--version":
       return (await import("./cli/version.ts")).version();

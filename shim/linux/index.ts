@@ -14,6 +14,7 @@ export {
   unshareMounts,
 } from "./confine.ts";
 export { type Connection, listen } from "./connection.ts";
+export { copyData } from "./copy.ts";
 export { sendDatagram, sendSome } from "./datagram.ts";
 export { connect } from "./dial.ts";
 export { ErrnoError, isErrno } from "./errno.ts";

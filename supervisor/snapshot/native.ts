@@ -3,9 +3,9 @@
  * new tree is a copy of its parent, and every mount is a bind mount.
  */
 
-import { copyTree } from "./copy.ts";
 import type { Layout } from "./local.ts";
 import { Kind } from "./snapshotter.ts";
+import { copyTree } from "./tree/process.ts";
 
 /** The layout of native. */
 export const nativeLayout: Layout = {

@@ -3,9 +3,12 @@
 import type { Stats } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import type { Usage } from "./snapshotter.ts";
+import { usageOfTree } from "./tree/process.ts";
 
 /** The unit of `blocks`, whatever the file system's own is. */
 const BLOCK_BYTES = 512;
+/** Longer paths, and names that are not text, are left to a process that can name them. */
+const MAX_PATH = 3500;
 /** Files looked at together: enough to keep the threads busy, little enough that the event loop breathes. */
 const BATCH = 256;
 
@@ -32,6 +35,9 @@ export async function diskUsage(directory: string, signal?: AbortSignal): Promis
     signal?.throwIfAborted();
     const parent = next;
     const entries = await readdir(parent, { withFileTypes: true }).catch(nothingWhenGone);
+    if (parent.length > MAX_PATH || entries.some(({ name }) => name.includes("\ufffd"))) {
+      return usageOfTree(directory, signal);
+    }
     for (let at = 0; at < entries.length; at += BATCH) {
       const batch = entries.slice(at, at + BATCH);
       const stats = await Promise.all(batch.map(({ name }) => lstat(`${parent}/${name}`).catch(nothingWhenGone)));
