@@ -181,6 +181,7 @@ class Session implements WriterHost {
     let exists = false;
     try {
       await store.digests.run(digest, async () => {
+        if (!this.#isMine()) throw notFound(`reference ${this.#record.ref}: not found`);
         exists = await this.#isThere(digest, size);
         if (ingest && !exists) await store.files.put(`${ingest.path}/data`, digest);
         await store.options.database.commit(() => this.#enter(blob, exists, ingest !== undefined));

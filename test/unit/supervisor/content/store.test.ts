@@ -1,0 +1,347 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { chmodSync, existsSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { digestOf, Rig } from "./rig.ts";
+
+let rig: Rig;
+
+beforeEach(async () => {
+  rig = await new Rig().open();
+});
+afterEach(async () => {
+  await rig.store.idle();
+  rig.database.close();
+  rig.remove();
+  expect(rig.errors).toEqual([]);
+});
+
+const bytes = (text: string): Uint8Array => Buffer.from(text);
+const blobs = (): string[] => readdirSync(join(rig.root, "content/blobs/sha256"));
+const ingests = (): string[] => readdirSync(join(rig.root, "content/ingest"));
+const damage = (digest: string, text: string): void => {
+  chmodSync(rig.store.path(digest), 0o644);
+  writeFileSync(rig.store.path(digest), text);
+};
+
+test("a blob is written, listed, read, labelled and deleted", async () => {
+  const digest = await rig.put("hello", "default", { a: "b" });
+  expect(await rig.get(digest)).toBe("hello");
+  expect(await rig.store.info("default", digest)).toMatchObject({ digest, size: 5, labels: { a: "b" } });
+  expect(statSync(rig.store.path(digest)).mode & 0o777).toBe(0o444);
+  await rig.store.update("default", digest, { c: "d", a: "" }, ["labels.c", "labels.a"]);
+  expect([...rig.store.list("default", ["labels.c==d"])].map((info) => info.labels)).toEqual([{ c: "d" }]);
+  expect([...rig.store.list("default", ["labels.a"])]).toEqual([]);
+  await rig.store.delete("default", digest);
+  await rig.store.idle();
+  expect(blobs()).toEqual([]);
+  expect(ingests()).toEqual([]);
+  expect(rig.events).toEqual(["default /content/create", "default /content/delete"]);
+  expect(rig.store.info("default", digest)).rejects.toThrow(`content digest ${digest}: not found`);
+});
+
+test("an ingest is resumed where it was left, also by the next daemon", async () => {
+  const first = await rig.store.writer("default", { ref: "r", total: 10 });
+  await first.write(bytes("hello"));
+  await first.close();
+  expect(await rig.store.status("default", "r")).toMatchObject({ ref: "r", offset: 5, total: 10 });
+  await rig.kill();
+  await rig.open();
+  const second = await rig.store.writer("default", { ref: "r", total: 10 });
+  expect(second.offset).toBe(5);
+  await second.write(bytes("world"));
+  await second.commit({ size: 10, expected: digestOf("helloworld") });
+  expect(await rig.get(digestOf("helloworld"))).toBe("helloworld");
+  await rig.store.idle();
+  expect(ingests()).toEqual([]);
+  expect(await rig.store.statuses("default", [])).toEqual([]);
+});
+
+test("an ingest of another total begins again", async () => {
+  const first = await rig.store.writer("default", { ref: "r", total: 10 });
+  await first.write(bytes("hello"));
+  await first.close();
+  const second = await rig.store.writer("default", { ref: "r", total: 4 });
+  expect(second.offset).toBe(0);
+  await second.close();
+  await rig.store.idle();
+  expect(ingests().length).toBe(1);
+});
+
+test("a ref has one writer", async () => {
+  const writer = await rig.store.writer("default", { ref: "r" });
+  expect(rig.store.writer("default", { ref: "r" })).rejects.toMatchObject({
+    code: 14,
+    message: expect.stringMatching(/^ref default\/1\/r locked for [0-9.]+s \(since .*\): unavailable$/),
+  });
+  const other = await rig.store.writer("other", { ref: "r" });
+  await other.close();
+  await writer.close();
+  const next = await rig.store.writer("default", { ref: "r" });
+  await next.close();
+});
+
+test("a commit checks size and digest, and leaves the ingest", async () => {
+  const first = await rig.store.writer("default", { ref: "r" });
+  await first.write(bytes("hello"));
+  expect(first.commit({ size: 6 })).rejects.toMatchObject({
+    code: 9,
+    message: `"r" failed size validation: 5 != 6: failed precondition`,
+  });
+  await Bun.sleep(1);
+  const second = await rig.store.writer("default", { ref: "r" });
+  expect(second.offset).toBe(5);
+  const expected = digestOf("other");
+  await expect(second.commit({ expected })).rejects.toMatchObject({
+    code: 9,
+    message: `unexpected commit digest ${digestOf("hello")}, expected ${expected}: failed precondition`,
+  });
+  // The bytes that were resumed were wrong: they must not be resumed for ever.
+  expect((await rig.store.status("default", "r")).offset).toBe(0);
+  expect(blobs()).toEqual([]);
+  expect(second.write(bytes("x"))).rejects.toMatchObject({ code: 9 });
+});
+
+test("truncate begins again", async () => {
+  const writer = await rig.store.writer("default", { ref: "r" });
+  await writer.write(bytes("wrong"));
+  await writer.truncate(0);
+  await writer.write(bytes("right"));
+  await writer.commit({ expected: digestOf("right") });
+  expect(await rig.get(digestOf("right"))).toBe("right");
+});
+
+test("what is there already is told at the beginning and at the commit, and the lease holds it", async () => {
+  const digest = await rig.put("hello");
+  await rig.leases.create("default", "l", {});
+  const exists = { code: 6, message: `content ${digest}: already exists` };
+  await expect(rig.store.writer("default", { ref: "r", expected: digest, lease: "l" })).rejects.toMatchObject(exists);
+  expect(rig.leases.resources("default", "l")).toEqual([{ type: "content", id: digest }]);
+  const writer = await rig.store.writer("default", { ref: "r", lease: "l" });
+  await writer.write(bytes("hello"));
+  await expect(writer.commit()).rejects.toMatchObject(exists);
+  expect(rig.leases.resources("default", "l")).toEqual([{ type: "content", id: digest }]);
+  expect(rig.store.status("default", "r")).rejects.toMatchObject({ code: 5 });
+});
+
+test("a lease holds the ingest, then the blob; one that is not there is an error", async () => {
+  await rig.leases.create("default", "l", {});
+  const writer = await rig.store.writer("default", { ref: "r", lease: "l" });
+  expect(rig.leases.resources("default", "l")).toEqual([{ type: "ingests", id: "r" }]);
+  await writer.write(bytes("hello"));
+  await writer.commit();
+  expect(rig.leases.resources("default", "l")).toEqual([{ type: "content", id: digestOf("hello") }]);
+  await expect(rig.store.writer("default", { ref: "s", lease: "none" })).rejects.toMatchObject({ code: 5 });
+  expect(rig.store.status("default", "s")).rejects.toMatchObject({ code: 5 });
+});
+
+test("another namespace gets a blob for the asking", async () => {
+  const digest = await rig.put("hello");
+  expect(rig.store.info("other", digest)).rejects.toMatchObject({ code: 5 });
+  const writer = await rig.store.writer("other", { ref: "r", expected: digest, total: 5 });
+  expect(writer.offset).toBe(5);
+  await writer.commit({ expected: digest, size: 5 });
+  expect(await rig.get(digest, "other")).toBe("hello");
+  await rig.store.delete("default", digest);
+  await rig.store.idle();
+  expect(await rig.get(digest, "other")).toBe("hello");
+  await rig.store.delete("other", digest);
+  await rig.store.idle();
+  expect(blobs()).toEqual([]);
+});
+
+test("a writer that began with a blob of another namespace can write something else", async () => {
+  const digest = await rig.put("hello");
+  const longer = await rig.store.writer("other", { ref: "r", expected: digest });
+  await longer.write(bytes("world"));
+  await longer.commit({ expected: digestOf("helloworld") });
+  const fresh = await rig.store.writer("other", { ref: "r", expected: digest });
+  await fresh.truncate(0);
+  await fresh.write(bytes("new"));
+  await fresh.commit({ expected: digestOf("new") });
+  expect([...rig.store.list("other", [])].length).toBe(2);
+});
+
+test("an ingest that waits for a shared blob keeps its file", async () => {
+  const digest = await rig.put("hello");
+  const writer = await rig.store.writer("other", { ref: "r", expected: digest });
+  await rig.store.delete("default", digest);
+  await rig.store.idle();
+  await writer.commit();
+  expect(await rig.get(digest, "other")).toBe("hello");
+});
+
+test("isolated namespaces share only what a shareable one has", async () => {
+  await rig.stop();
+  await rig.open("isolated");
+  const digest = await rig.put("hello");
+  const writer = await rig.store.writer("other", { ref: "r", expected: digest });
+  expect(writer.offset).toBe(0);
+  await writer.close();
+  rig.database.run(
+    `UPDATE namespaces SET labels = '{"containerd.io/namespace.shareable":"true"}' WHERE name = 'default'`,
+  );
+  const shared = await rig.store.writer("third", { ref: "r", expected: digest });
+  expect(shared.offset).toBe(5);
+  await shared.close();
+});
+
+test("an aborted ingest is gone, and its writer cannot commit", async () => {
+  const writer = await rig.store.writer("default", { ref: "r" });
+  await writer.write(bytes("hello"));
+  await rig.store.abort("default", "r");
+  expect(ingests()).toEqual([]);
+  await expect(writer.commit()).rejects.toMatchObject({ code: expect.any(Number) });
+  await rig.store.idle();
+  expect(blobs()).toEqual([]);
+  expect(rig.store.abort("default", "r")).rejects.toThrow("reference r: not found");
+  const next = await rig.store.writer("default", { ref: "r" });
+  expect(next.offset).toBe(0);
+  await next.close();
+});
+
+test("many writers of one blob: all succeed or find it there", async () => {
+  const text = "x".repeat(300_000);
+  const outcomes = await Promise.all(
+    Array.from({ length: 20 }, async (_, index) => {
+      const writer = await rig.store.writer("default", { ref: `r${index}` });
+      for (let at = 0; at < text.length; at += 30_000) await writer.write(bytes(text.slice(at, at + 30_000)));
+      return writer.commit({ expected: digestOf(text) }).then(
+        () => "made",
+        (error: { code: number }) => error.code,
+      );
+    }),
+  );
+  expect(outcomes.filter((outcome) => outcome === "made").length).toBe(1);
+  expect(outcomes.filter((outcome) => outcome === 6).length).toBe(19);
+  expect(await rig.get(digestOf(text))).toBe(text);
+  await rig.store.idle();
+  expect(ingests()).toEqual([]);
+});
+
+test("readers go on when the blob is deleted", async () => {
+  const digest = await rig.put("hello");
+  const reader = await rig.store.readerAt("default", digest);
+  await rig.store.delete("default", digest);
+  await rig.store.idle();
+  expect(Buffer.from(await reader.read(1, 3)).toString()).toBe("ell");
+  await reader.close();
+});
+
+test("R25: a blob that a power cut has emptied is never served, and a new pull repairs it", async () => {
+  const digest = await rig.put("hello", "default", { "containerd.io/gc.ref.content.0": "x" });
+  await rig.kill();
+  await rig.open();
+  damage(digest, "");
+  const found = { code: 5, message: expect.stringContaining("damaged on disk (it has 0 bytes instead of 5)") };
+  await expect(rig.store.info("default", digest)).rejects.toMatchObject(found);
+  await expect(rig.store.readerAt("default", digest)).rejects.toMatchObject({ code: 5 });
+  expect([...rig.store.list("default", [])]).toEqual([]);
+  const writer = await rig.store.writer("default", { ref: "r", expected: digest });
+  expect(writer.offset).toBe(0);
+  await writer.write(bytes("hello"));
+  await writer.commit({ expected: digest });
+  expect(await rig.get(digest)).toBe("hello");
+  expect((await rig.store.info("default", digest)).labels).toEqual({ "containerd.io/gc.ref.content.0": "x" });
+});
+
+test("R25: bytes that changed are noticed after an unclean stop, also by the daemon after the next", async () => {
+  const [one, two] = [await rig.put("hello"), await rig.put("world")];
+  await rig.kill();
+  damage(one, "hellO");
+  await rig.open();
+  expect(await rig.get(two)).toBe("world");
+  // A clean stop between does not make the blob good.
+  await rig.stop();
+  await rig.open();
+  await expect(rig.store.readerAt("default", one)).rejects.toMatchObject({
+    code: 5,
+    message: expect.stringContaining("its bytes do not have its digest"),
+  });
+  await rig.stop();
+  await rig.open();
+  expect(rig.store.health.isDamaged(one)).toBe(true);
+  expect(rig.store.health.isSuspect(two)).toBe(false);
+  // Another namespace may not have it for the asking either.
+  const writer = await rig.store.writer("other", { ref: "r", expected: one });
+  expect(writer.offset).toBe(0);
+  await writer.close();
+});
+
+test("R25: nothing is hashed after a clean stop, but a file of another size is noticed", async () => {
+  const [one, two] = [await rig.put("hello"), await rig.put("world")];
+  await rig.stop();
+  damage(one, "hellO");
+  damage(two, "");
+  await rig.open();
+  expect(rig.store.health.isSuspect(one)).toBe(false);
+  await expect(rig.store.readerAt("default", two)).rejects.toMatchObject({ code: 5 });
+  const writer = await rig.store.writer("default", { ref: "r", expected: two });
+  await writer.close();
+  expect(await rig.store.verify(one)).toBe("its bytes do not have its digest");
+  await expect(rig.store.info("default", one)).rejects.toMatchObject({ code: 5 });
+});
+
+test("a missing file is noticed at once", async () => {
+  const digest = await rig.put("hello");
+  await rig.store.files.remove(digest);
+  rig.store.opened.forget(digest);
+  const writer = await rig.store.writer("default", { ref: "r", expected: digest });
+  await writer.write(bytes("hello"));
+  await writer.commit({ expected: digest });
+  expect(await rig.get(digest)).toBe("hello");
+});
+
+test("what a crash has left is swept: files and directories without a record, and nothing else", async () => {
+  const digest = await rig.put("hello");
+  const writer = await rig.store.writer("default", { ref: "r" });
+  writeFileSync(rig.store.path(digestOf("orphan")), "orphan");
+  writeFileSync(join(rig.root, "content/ingest", "junk"), "");
+  await rig.store.sweep();
+  expect(blobs()).toEqual([digest.slice(7)]);
+  expect(ingests().length).toBe(1);
+  await writer.close();
+});
+
+test("hostile names stay names", async () => {
+  for (const ref of ["../../etc/passwd", "a\0b", "/", ".", "x".repeat(10_000), "ü\n", "layer-sha256:abc"]) {
+    const writer = await rig.store.writer("default", { ref });
+    await writer.write(bytes(ref));
+    expect((await rig.store.status("default", ref)).ref).toBe(ref);
+    await writer.close();
+    const again = await rig.store.writer("default", { ref });
+    expect(again.offset).toBe(Buffer.byteLength(ref));
+    await again.close();
+    await rig.store.abort("default", ref);
+  }
+  expect(ingests()).toEqual([]);
+  const digests = [
+    "sha256:../../etc/passwd",
+    "sha256:",
+    ":",
+    "",
+    "sha256:ABC",
+    `sha256:${"A".repeat(64)}`,
+    `sha512:${"a".repeat(64)}`,
+  ];
+  for (const digest of digests) {
+    await expect(rig.store.readerAt("default", digest)).rejects.toMatchObject({ code: 5 });
+    await expect(rig.store.info("default", digest)).rejects.toMatchObject({ code: 5 });
+    await expect(rig.store.delete("default", digest)).rejects.toMatchObject({ code: 5 });
+    if (digest === "") continue;
+    const writer = await rig.store.writer("default", { ref: "r", expected: digest });
+    await writer.write(bytes("hello"));
+    await expect(writer.commit({ expected: digest })).rejects.toMatchObject({ code: 9 });
+    await rig.store.abort("default", "r");
+  }
+  await expect(rig.store.writer("default", { ref: "" })).rejects.toThrow("ref must not be empty: invalid argument");
+  expect(existsSync(join(rig.root, "etc"))).toBe(false);
+});
+
+test("a file that shrinks while it is open is no end of the daemon", async () => {
+  const digest = await rig.put("hello");
+  const reader = await rig.store.readerAt("default", digest);
+  chmodSync(rig.store.path(digest), 0o644);
+  truncateSync(rig.store.path(digest), 2);
+  expect((await reader.read(0, 5)).length).toBe(2);
+  await reader.close();
+});
