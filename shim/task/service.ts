@@ -83,7 +83,7 @@ export class TaskService {
       stderr: addresses.stderr,
       terminal: addresses.terminal,
       exitStatus: exit?.status ?? 0,
-      exitedAt: timestamp(exit?.at ?? 0),
+      exitedAt: timestamp(exit?.at),
       execId,
     };
   }
@@ -92,7 +92,7 @@ export class TaskService {
     const container = this.#container(id);
     const { pid, exit } = await container.delete(execId);
     if (execId === "" && this.containers.get(id) === container) this.containers.delete(id);
-    return { pid, exitStatus: exit?.status ?? 0, exitedAt: timestamp(exit?.at ?? 0) };
+    return { pid, exitStatus: exit?.status ?? 0, exitedAt: timestamp(exit?.at) };
   }
 
   async #pids(id: string): Promise<containerd.task.v2.PidsResponse.$Properties> {

@@ -1,6 +1,6 @@
 /** Options of runtimes, as far as the daemon looks into them. */
 
-import { messageOf, unknown } from "../../proto/errdefs.ts";
+import { unknown } from "../../proto/errdefs.ts";
 import { containerd } from "../../proto/gen/supervisor.js";
 import { typeName } from "../../proto/typeurl.ts";
 import type { Any } from "./launch.ts";
@@ -41,7 +41,7 @@ function decode<T>(type: { decode(bytes: Uint8Array): T }, options: Any): T {
   try {
     return type.decode(options.value ?? new Uint8Array(0));
   } catch (error) {
-    throw unknown(`${options.type_url}: ${messageOf(error)}`, error);
+    throw unknown("proto: cannot parse invalid wire-format data", error);
   }
 }
 

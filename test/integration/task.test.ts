@@ -59,7 +59,7 @@ describe("a life", () => {
       stderr: "",
       terminal: false,
       exitStatus: 0,
-      exitedAt: 0,
+      exitedAt: -62_135_596_800_000,
       execId: "",
     });
     expect(findMounts([`${bundle.path}/rootfs`])).toEqual([`${bundle.path}/rootfs`]);

@@ -11,3 +11,7 @@ test.each([
 ])("%d ms", (milliseconds, seconds, nanos) => {
   expect(timestamp(milliseconds)).toEqual({ seconds, nanos });
 });
+
+test("what has not happened is Go's year 1", () => {
+  expect(timestamp(undefined)).toEqual({ seconds: -62_135_596_800, nanos: 0 });
+});
