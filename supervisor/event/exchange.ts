@@ -6,7 +6,7 @@
 import { ContainerdError, invalidArgument } from "../../proto/errdefs.ts";
 import { containerd, type google } from "../../proto/gen/supervisor.js";
 import { Code } from "../../proto/ttrpc/status.ts";
-import { type FieldLookup, parseFilters } from "../store/filter.ts";
+import { type FieldLookup, type Filter, parseFilters } from "../store/filter.ts";
 import { validateIdentifier } from "../store/identifier.ts";
 import { quote } from "../store/quote.ts";
 import { fieldOfEvent } from "./fields.ts";
@@ -16,10 +16,33 @@ export type Envelope = containerd.types.Envelope.$Properties;
 
 /** Events that wait for one subscriber, at most. */
 const MAX_QUEUED = 65_536;
+/** Events that are kept for those who come back, at most. */
+const MAX_MISSED = 10_000;
+/** Who comes back does so within this time, in milliseconds: clients of gRPC try again after a second, then longer. */
+const RETURN_MS = 15_000;
+
+/** Events that are given to one subscriber at once, at most. */
+const MAX_BATCH = 256;
+
+/** An event on its way, encoded once for all who get it. */
+export class Sent {
+  readonly envelope: Envelope;
+  #bytes: Uint8Array | undefined;
+
+  constructor(envelope: Envelope) {
+    this.envelope = envelope;
+  }
+
+  /** The encoded envelope. */
+  get bytes(): Uint8Array {
+    this.#bytes ??= containerd.types.Envelope.encode(this.envelope).finish();
+    return this.#bytes;
+  }
+}
 
 interface Subscriber {
-  readonly passes: (lookup: FieldLookup) => boolean;
-  readonly queue: Envelope[];
+  readonly passes: Filter;
+  readonly queue: Sent[];
   wake: (() => void) | undefined;
   isOverrun: boolean;
 }
@@ -28,6 +51,9 @@ interface Subscriber {
 export class Exchange {
   readonly #subscribers = new Set<Subscriber>();
   #published = 0;
+  /** What those missed who were subscribed to an earlier daemon. */
+  #missed: Sent[] = [];
+  readonly #startedAt = performance.now();
 
   /**
    * Publishes an event of the daemon itself.
@@ -43,19 +69,40 @@ export class Exchange {
    * @throws ContainerdError InvalidArgument when topic, namespace or timestamp is missing or wrong
    */
   forward(envelope: Envelope): void {
+    this.#forward(envelope);
+  }
+
+  /**
+   * {@link forward} of what subscribers of an earlier daemon wait for, such as the end of a container that it had started:
+   * who subscribes soon after our start is told too.
+   */
+  forwardMissed(envelope: Envelope): void {
+    const sent = this.#forward(envelope);
+    if (this.#isReturning() && this.#missed.length < MAX_MISSED) this.#missed.push(sent);
+  }
+
+  #isReturning(): boolean {
+    if (performance.now() - this.#startedAt < RETURN_MS) return true;
+    this.#missed = [];
+    return false;
+  }
+
+  #forward(envelope: Envelope): Sent {
     check(envelope);
     this.#published++;
     const lookup = lookupOf(envelope);
+    const sent = new Sent(envelope);
     for (const subscriber of this.#subscribers) {
       if (subscriber.isOverrun || !subscriber.passes(lookup)) continue;
       if (subscriber.queue.length >= MAX_QUEUED) {
         subscriber.isOverrun = true;
         subscriber.queue.length = 0;
       } else {
-        subscriber.queue.push(envelope);
+        subscriber.queue.push(sent);
       }
       subscriber.wake?.();
     }
+    return sent;
   }
 
   /** Number of subscribers, of events that wait for them, and of events that there were. */
@@ -71,12 +118,23 @@ export class Exchange {
    * over
    */
   subscribe(filters: readonly string[], signal: AbortSignal): AsyncIterable<Envelope> {
+    const batches = this.subscribeBatches(filters, signal);
+    return (async function* envelopes() {
+      for await (const batch of batches) for (const { envelope } of batch) yield envelope;
+    })();
+  }
+
+  /** {@link subscribe}, with all events that came together in one batch. */
+  subscribeBatches(filters: readonly string[], signal: AbortSignal): AsyncIterable<readonly Sent[]> {
     const subscriber: Subscriber = {
       passes: parseFilters(filters, (problem) => `failed parsing subscription filters: ${problem}`),
       queue: [],
       wake: undefined,
       isOverrun: false,
     };
+    if (this.#isReturning()) {
+      subscriber.queue.push(...this.#missed.filter(({ envelope }) => subscriber.passes(lookupOf(envelope))));
+    }
     this.#subscribers.add(subscriber);
     const leave = (): void => {
       this.#subscribers.delete(subscriber);
@@ -94,15 +152,18 @@ export class Exchange {
               `more than ${MAX_QUEUED} events waited for this subscriber: subscribe again and read faster`,
             );
           }
-          const batch = subscriber.queue.splice(0, 1024);
+          const batch = subscriber.queue.splice(0, MAX_BATCH);
           if (batch.length > 0) {
-            yield* batch;
+            yield batch;
             continue;
           }
           const { promise, resolve } = Promise.withResolvers<void>();
-          subscriber.wake = resolve;
+          // What is published in the same turn of the event loop comes with it.
+          subscriber.wake = () => {
+            subscriber.wake = undefined;
+            setImmediate(resolve);
+          };
           await promise;
-          subscriber.wake = undefined;
         }
       } finally {
         signal.removeEventListener("abort", leave);
@@ -124,8 +185,13 @@ function check({ topic, namespace, timestamp }: Envelope): void {
   if (!timestamp) throw invalidArgument("timestamp must be set on forwarded event: invalid argument");
 }
 
+/** What a topic looks like; one no longer than an identifier has no part that is too long. */
+const topicPattern = /^(?:\/[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)+$/;
+const MAX_PLAIN_TOPIC = 76;
+
 /** Topics are paths of identifiers. */
 function checkTopic(topic: string): void {
+  if (topicPattern.test(topic) && topic.length <= MAX_PLAIN_TOPIC) return;
   const before = `envelope topic ${quote(topic)}: `;
   if (topic === "") throw invalidArgument(`${before}must not be empty: invalid argument`);
   if (topic[0] !== "/") throw invalidArgument(`${before}must start with '/': invalid argument`);

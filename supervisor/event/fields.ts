@@ -31,5 +31,10 @@ function textAt(value: unknown, path: readonly string[]): string | undefined {
   // Names of labels have dots in them.
   if (first === "labels") return textAt(fields["labels"], rest.length > 0 ? [rest.join(".")] : []);
   // A decoded message inherits what was not sent: names of fields are never those of Object's own.
-  return first in Object.prototype ? undefined : textAt(fields[first], rest);
+  return first in Object.prototype ? undefined : textAt(fields[codecName(first)], rest);
+}
+
+/** The name that the codec gives to a field of this name in the .proto file: `containerId` for `container_id`. */
+function codecName(field: string): string {
+  return field.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }

@@ -2,10 +2,10 @@
 
 import { ContainerdError } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
-import type { Exchange } from "../event/exchange.ts";
+import type { Exchange, Sent } from "../event/exchange.ts";
 import type { CallContext } from "./context.ts";
 import { required } from "./required.ts";
-import type { Handlers } from "./server.ts";
+import { EncodedBatch, type Handlers } from "./server.ts";
 
 export function eventsService(exchange: Exchange): Handlers<"containerd.services.events.v1.Events"> {
   return {
@@ -23,7 +23,7 @@ export function eventsService(exchange: Exchange): Handlers<"containerd.services
     },
     Subscribe({ filters }, { signal }) {
       try {
-        return exchange.subscribe(filters, signal);
+        return encoded(exchange.subscribeBatches(filters, signal));
       } catch (error) {
         // containerd gives this one error on without its class.
         if (!(error instanceof ContainerdError) || error.code !== Code.InvalidArgument) throw error;
@@ -31,6 +31,26 @@ export function eventsService(exchange: Exchange): Handlers<"containerd.services
       }
     },
   };
+}
+
+/** Bytes that are written at once, unless one event alone has more. */
+const MAX_WRITE = 1 << 20;
+
+async function* encoded(batches: AsyncIterable<readonly Sent[]>): AsyncGenerator<EncodedBatch> {
+  for await (const batch of batches) {
+    let messages: Uint8Array[] = [];
+    let size = 0;
+    for (const { bytes } of batch) {
+      if (size > 0 && size + bytes.length > MAX_WRITE) {
+        yield new EncodedBatch(messages);
+        messages = [];
+        size = 0;
+      }
+      messages.push(bytes);
+      size += bytes.length;
+    }
+    yield new EncodedBatch(messages);
+  }
 }
 
 function namespaceOf(context: CallContext): string {
