@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ConfigError, readConfiguration, type Values } from "./config/read.ts";
+import { packRuntimeOptions } from "./config/runtime-options.ts";
 import { configuration } from "./config/table.ts";
 
 export { ConfigError } from "./config/read.ts";
@@ -55,6 +56,7 @@ export function loadConfig(flags: Flags = {}, env: Readonly<Record<string, strin
   let config: Config;
   try {
     config = readConfiguration(configuration, fromFile);
+    for (const [name, { options }] of config.runtimes) packRuntimeOptions(name, options);
   } catch (error) {
     if (error instanceof ConfigError && file !== undefined) throw new ConfigError(`${file}: ${error.message}`);
     throw error;

@@ -1,8 +1,9 @@
 /** The daemon: the one place where its rooms are wired together. */
 
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../proto/errdefs.ts";
+import { packRuntimeOptions } from "./config/runtime-options.ts";
 import type { Config } from "./config.ts";
 import { ContentStore } from "./content/store.ts";
 import { Diff } from "./diff/diff.ts";
@@ -18,6 +19,7 @@ import { imagesService } from "./grpc/images.ts";
 import { introspectionService } from "./grpc/introspection.ts";
 import { leasesService } from "./grpc/leases.ts";
 import { namespacesService } from "./grpc/namespaces.ts";
+import { sandboxControllerService } from "./grpc/sandbox-controller.ts";
 import { sandboxStoreService } from "./grpc/sandbox-store.ts";
 import { GrpcServer } from "./grpc/server.ts";
 import { snapshotsService } from "./grpc/snapshots.ts";
@@ -112,6 +114,7 @@ export class Daemon {
     return {
       config: this.#config,
       calls: { active: this.#calls.active },
+      memory: process.memoryUsage(),
       events: this.#exchange.depth,
       log: this.#log.state,
     };
@@ -157,7 +160,7 @@ export class Daemon {
       onError: (what, error) => this.#log.warn(what, { error: messageOf(error) }),
     });
     this.#content = content;
-    const proxies = Object.entries(this.#config.proxyPlugins).filter(([, { type }]) => type === "snapshot");
+    const proxies = [...this.#config.proxyPlugins].filter(([, { type }]) => type === "snapshot");
     const snapshotters = openSnapshotters({
       database,
       root,
@@ -183,9 +186,16 @@ export class Daemon {
       onError: (what, error) => this.#log.warn(what, { error: messageOf(error) }),
       onCollected: (ms, removed, error) => this.#collected(ms, removed, error),
     });
-    const diff = new Diff({ mountPoint: join(this.#config.state, "layer") });
+    const diff = new Diff({
+      mountPoint: join(this.#config.state, "layer"),
+      limits: { bytes: this.#config.diff.maxSize, entries: this.#config.diff.maxEntries },
+    });
     const streams = new Streams();
-    const transfers = new Transfers({ content, images, snapshots, leases, diff });
+    const transfers = new Transfers({
+      ...{ content, images, snapshots, leases, diff },
+      defaultSnapshotter: this.#config.snapshotter.default,
+      parallel: this.#config.registry.maxConcurrentDownloads,
+    });
     const tasks = await TaskRoom.open(this.#config, { exchange: this.#exchange, containers, log: this.#log });
     this.#tasks = tasks;
     const { enabled, backoffMin: min, backoffMax: max, backoffReset: reset } = this.#config.restart;
@@ -195,6 +205,8 @@ export class Daemon {
       this.#restart.start();
     }
     this.#containers = containers;
+
+    const hostDirectory = (): string => this.#config.registry.configPath.find((path) => existsSync(path)) ?? "";
 
     this.#server
       .register("containerd.services.containers.v1.Containers", containersService(containers))
@@ -212,16 +224,27 @@ export class Daemon {
       )
       .register("containerd.services.leases.v1.Leases", leasesService(leases, collector))
       .register("containerd.services.namespaces.v1.Namespaces", namespacesService(namespaces))
+      .register("containerd.services.sandbox.v1.Controller", sandboxControllerService(tasks.sandboxes, this.#exchange))
       .register("containerd.services.sandbox.v1.Store", sandboxStoreService(sandboxes))
       .register("containerd.services.snapshots.v1.Snapshots", snapshotsService(snapshots))
       .register(
         "containerd.services.tasks.v1.Tasks",
-        tasksService({ ...tasks, checkpoints: new Checkpoints(content, diff), containers, log: this.#log }),
+        tasksService({
+          ...tasks,
+          checkpoints: new Checkpoints(content, diff),
+          containers,
+          configuredOptions: (name) => packRuntimeOptions(name, this.#config.runtimes.get(name)?.options ?? {}),
+          log: this.#log,
+        }),
       )
       .register("containerd.services.streaming.v1.Streaming", streamingService(streams))
       .register(
         "containerd.services.transfer.v1.Transfer",
-        transferService({ transfers, streams, registry: openRegistry }),
+        transferService({
+          transfers,
+          streams,
+          registry: (request) => openRegistry({ ...request, hostDirectory: request.hostDirectory || hostDirectory() }),
+        }),
       )
       .register("containerd.services.version.v1.Version", versionService())
       .register("grpc.health.v1.Health", healthService());

@@ -60,7 +60,6 @@ export const configuration = {
   root: key(path, "/var/lib/berth", "What must survive a reboot: blobs, snapshots, the database."),
   state: key(path, "/run/berth", "What need not: bundles, sockets. Best on a tmpfs."),
   oom_score: key(integer(-1000, 1000), 0, "oom_score_adj of the daemon; 0 leaves what it was started with."),
-  default_runtime: key(text, "io.containerd.runc.v2", "The runtime of a task whose container names none."),
   grpc: section("The API that ctr, nerdctl, dockerd and others call.", {
     address: key(path, "/run/berth/berth.sock", "Path of the unix socket."),
     uid: key(owner.uid, 0, "User that owns the socket, by number."),
@@ -91,17 +90,21 @@ export const configuration = {
     example: "io.containerd.runc.v2",
     each: {
       path: key(optionalPath, "", 'The shim\'s executable; "": found in PATH by the name.'),
-      options: key(table, {}, "Options of tasks whose client gives none, spelled as containerd spells runc's."),
+      options: key(
+        table,
+        {},
+        "Options of tasks whose client gives none, spelled as containerd spells runc's: SystemdCgroup, BinaryName, …",
+      ),
     },
   },
   snapshotter: section("File systems of containers.", {
-    default: key(text, "overlayfs", "The snapshotter when a client names none."),
+    default: key(text, "overlayfs", "The snapshotter of an unpacked image when its client names none."),
   }),
   proxy_plugins: {
     doc: "A process of its own that serves a part of the API on a unix socket.",
     example: "stargz",
     each: {
-      type: key(oneOf("snapshot", "content", "diff"), "snapshot", "What it serves."),
+      type: key(oneOf("snapshot"), "snapshot", "What it serves."),
       address: key(path, "/run/stargz/stargz.sock", "Path of its unix socket."),
     },
   },
@@ -113,8 +116,12 @@ export const configuration = {
     startup_delay: key(duration, "100ms", "Wait before the first collection after a start."),
   }),
   registry: section("Registries, for pulls and pushes that the daemon does itself.", {
-    config_path: key(pathList, "/etc/berth/certs.d:/etc/containerd/certs.d", "Where HOST/hosts.toml is looked for."),
-    max_concurrent_downloads: key(integer(1, 64), 3, "Layers of one image that are fetched at the same time."),
+    config_path: key(
+      pathList,
+      "/etc/berth/certs.d:/etc/containerd/certs.d",
+      "Where HOST/hosts.toml is looked for, when a client names no place: the first of these that is there.",
+    ),
+    max_concurrent_downloads: key(integer(1, 64), 3, "Blobs of one image that are fetched or pushed at the same time."),
   }),
   restart: section("Containers with containerd's restart labels.", {
     enabled: key(boolean, true, "Whether they are restarted."),
@@ -123,7 +130,7 @@ export const configuration = {
     backoff_reset: key(duration, "10s", "A task that ran this long starts again from the shortest wait."),
   }),
   diff: section("Limits on unpacking one layer, against layers made to fill a disk.", {
-    max_size: key(size(1 << 20, 2 ** 50), "64GiB", "Bytes of files in it."),
+    max_size: key(size(1 << 20, 2 ** 50), "256GiB", "Bytes of the uncompressed layer."),
     max_entries: key(integer(1, 1e9), 10_000_000, "Files and directories in it."),
   }),
 } as const satisfies Level;

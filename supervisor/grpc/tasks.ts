@@ -9,6 +9,7 @@ import { type Filter, fieldsOf, parseFilters } from "../store/filter.ts";
 import { validateIdentifier } from "../store/identifier.ts";
 import type { Checkpoints } from "../task/checkpoint.ts";
 import { type Exit, timeOr } from "../task/exit.ts";
+import type { Any } from "../task/launch.ts";
 import type { TaskManager } from "../task/manager.ts";
 import { createOptions } from "../task/options.ts";
 import type { Sandboxes } from "../task/sandbox.ts";
@@ -30,6 +31,8 @@ export interface TasksOptions {
   readonly sandboxes: Pick<Sandboxes, "endpointOf">;
   /** Throws NotFound for a container that there is no record of. */
   readonly containers: { get(namespace: string, id: string): ContainerRecord };
+  /** Options that are configured for a runtime, for clients that give none. */
+  readonly configuredOptions?: (runtime: string) => Any | undefined;
   readonly log: Log;
 }
 
@@ -57,7 +60,7 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
         const pid = await tasks.create(namespace, containerId, {
           spec: container.spec?.value ?? undefined,
           runtime: request.runtimePath || runtime,
-          options: given?.value?.length ? given : (container.runtime?.options ?? undefined),
+          options: given?.value?.length ? given : (container.runtime?.options ?? options.configuredOptions?.(runtime)),
           stdin,
           stdout,
           stderr,

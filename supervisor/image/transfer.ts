@@ -73,12 +73,14 @@ export interface TransferOptions {
 /** What transfers are made with. */
 export interface TransfersParts extends SessionRooms {
   readonly diff: Pick<Diff, "apply">;
+  /** The snapshotter for clients that name none. */
+  readonly defaultSnapshotter?: string;
+  /** Blobs that are fetched or pushed for one transfer at a time. */
+  readonly parallel?: number;
 }
 
-/** The snapshotter for clients that name none. */
+/** containerd's defaults. */
 const DEFAULT_SNAPSHOTTER = "overlayfs";
-
-/** Blobs that are fetched or pushed for one transfer at a time. */
 const PARALLEL = 3;
 
 /** The transfers of one daemon. */
@@ -110,6 +112,10 @@ export class Transfers {
     return true;
   }
 
+  get #parallel(): number {
+    return this.#parts.parallel ?? PARALLEL;
+  }
+
   #find(source: End, destination: End): ((job: Job) => Promise<void>) | undefined {
     if (source.kind === "registry" && destination.kind === "store") {
       return (job) => this.#pull(source.registry, destination, job);
@@ -117,7 +123,8 @@ export class Transfers {
     if (source.kind === "import" && destination.kind === "store")
       return (job) => this.#import(source, destination, job);
     if (source.kind !== "store") return undefined;
-    if (destination.kind === "registry") return (job) => pushImage(source.name, destination.registry, PARALLEL, job);
+    if (destination.kind === "registry")
+      return (job) => pushImage(source.name, destination.registry, this.#parallel, job);
     if (destination.kind === "export") return (job) => exportTo(source, destination, job);
     if (destination.kind === "store") {
       return async (job) => {
@@ -143,7 +150,7 @@ export class Transfers {
       return found;
     });
     const source = sourceLabel(registry.reference);
-    const limiter = new Limiter(PARALLEL);
+    const limiter = new Limiter(this.#parallel);
     try {
       await this.#walk(store, job, [target], async (descriptor) => {
         tracker.add(descriptor);
@@ -204,9 +211,9 @@ export class Transfers {
   /** Walks an image with `visit`, unpacking it on the way when the store is to have it unpacked. */
   async #walk(store: StoreEnd, job: Job, roots: readonly Descriptor[], visit: Visit): Promise<void> {
     if (store.unpacks.length === 0) return walk(visit, ...roots);
-    const { snapshots, diff } = this.#parts;
+    const { snapshots, diff, defaultSnapshotter = DEFAULT_SNAPSHOTTER } = this.#parts;
     const targets = store.unpacks
-      .map((unpack) => unpack.snapshotter || DEFAULT_SNAPSHOTTER)
+      .map((unpack) => unpack.snapshotter || defaultSnapshotter)
       .filter((name) => snapshots.names.includes(name))
       // Everything that was chosen is unpacked, as containerd does unless it is told to look at platforms.
       .map((name) => ({ platform: everything, snapshots: snapshotsOf(snapshots, job, name) }));

@@ -2,9 +2,11 @@ import { describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { containerd, runtimeoptions } from "../../../../proto/gen/supervisor.js";
 import { exampleOf } from "../../../../supervisor/config/example.ts";
 import { nearest } from "../../../../supervisor/config/nearest.ts";
 import { readConfiguration } from "../../../../supervisor/config/read.ts";
+import { packRuntimeOptions } from "../../../../supervisor/config/runtime-options.ts";
 import { configuration } from "../../../../supervisor/config/table.ts";
 import { ConfigError, loadConfig, ttrpcAddress } from "../../../../supervisor/config.ts";
 
@@ -164,5 +166,26 @@ describe("loadConfig", () => {
       '--root: expected an absolute path, such as "/run/berth"',
     );
     expect(() => loadConfig({ "log-level": "loud" }, {})).toThrow("--log-level: expected");
+  });
+});
+
+describe("runtime options", () => {
+  test("runc's are packed as its own message; others' as TOML in the generic one", () => {
+    const runc = packRuntimeOptions("io.containerd.runc.v2", { SystemdCgroup: true, BinaryName: "crun", IoUid: 5 });
+    expect(runc?.type_url).toBe("containerd.runc.v1.Options");
+    const decoded = containerd.runc.v1.Options.decode(runc?.value ?? new Uint8Array());
+    expect([decoded.systemdCgroup, decoded.binaryName, decoded.ioUid]).toEqual([true, "crun", 5]);
+    const other = packRuntimeOptions("io.containerd.runsc.v1", { TypeUrl: "x", a: { b: { c: 1 }, d: "q" } });
+    const body = runtimeoptions.v1.Options.decode(other?.value ?? new Uint8Array()).configBody;
+    expect(Bun.TOML.parse(new TextDecoder().decode(body))).toEqual({ TypeUrl: "x", a: { b: { c: 1 }, d: "q" } });
+    expect(packRuntimeOptions("io.containerd.runc.v2", {})).toBeUndefined();
+  });
+
+  test("wrong ones of runc are refused", () => {
+    const pack = (options: Record<string, unknown>) => () => packRuntimeOptions("io.containerd.runc.v2", options);
+    expect(pack({ SystemdCgroups: true })).toThrow(
+      'unknown key runtimes."io.containerd.runc.v2".options.SystemdCgroups: did you mean SystemdCgroup?',
+    );
+    expect(pack({ IoUid: "0" })).toThrow('options.IoUid: expected a number, not "0"');
   });
 });
