@@ -8,8 +8,7 @@
 
 import { alreadyExists, messageOf, notFound, unknown } from "../../proto/errdefs.ts";
 import { containerd } from "../../proto/gen/supervisor.js";
-import { now } from "../event/exchange.ts";
-import type { Publisher } from "../event/publisher.ts";
+import { type Exchange, now } from "../event/exchange.ts";
 import type { Log } from "../log/log.ts";
 import { Bundle, type BundleRoots } from "./bundle.ts";
 import { bury } from "./burial.ts";
@@ -44,7 +43,7 @@ export interface ManagerOptions {
   readonly roots: BundleRoots;
   readonly caller: Caller;
   readonly programs: Programs;
-  readonly publisher: Publisher;
+  readonly exchange: Pick<Exchange, "forward" | "forwardMissed">;
   readonly log: Log;
 }
 
@@ -191,6 +190,7 @@ export class TaskManager {
       await this.#diedBefore(opening);
       return;
     }
+    task.isFound = true;
     this.add(task);
     await this.#verify(task, runtime !== undefined);
   }
@@ -220,7 +220,7 @@ export class TaskManager {
     const { bundle, program } = opening;
     const sandbox = (await textOf(bundle.file("sandbox"))) ?? "";
     const exit = await bury({ bundle, program, sandbox }, this.#options);
-    if (exit !== undefined) this.#tellEnd(bundle, exit, true);
+    if (exit !== undefined) this.#tellEnd(bundle, exit, { withExit: true, isFound: true });
   }
 
   /**
@@ -308,21 +308,27 @@ export class TaskManager {
     // A task that was not created, or is deleted, is no news.
     if (this.#tasks.get(key) === task) {
       this.#tasks.delete(key);
-      this.#tellEnd(task, exit, task.exit === undefined);
+      this.#tellEnd(task, exit, { withExit: task.exit === undefined, isFound: task.isFound });
     }
     task.buried.resolve(task.exit ?? exit);
   }
 
   /** Tells the end of a container in its shim's place. */
-  #tellEnd({ namespace, id }: { namespace: string; id: string }, exit: Exit, withExit: boolean): void {
-    const { publisher } = this.#options;
+  #tellEnd(
+    { namespace, id }: { namespace: string; id: string },
+    exit: Exit,
+    { withExit, isFound }: { withExit: boolean; isFound: boolean },
+  ): void {
+    const { exchange } = this.#options;
     const end = { containerId: id, pid: exit.pid, exitStatus: exit.status, exitedAt: timeOr(exit.at) };
-    if (withExit) {
-      const value = TaskExit.encode({ ...end, id }).finish();
-      publisher.publish(namespace, "/tasks/exit", { name: "containerd.events.TaskExit", value });
-    }
-    const value = TaskDelete.encode(end).finish();
-    publisher.publish(namespace, "/tasks/delete", { name: "containerd.events.TaskDelete", value });
+    const tell = (topic: string, name: string, value: Uint8Array): void => {
+      const event = { type_url: `containerd.events.${name}`, value };
+      const envelope = { timestamp: now(), namespace, topic, event };
+      if (isFound) exchange.forwardMissed(envelope);
+      else exchange.forward(envelope);
+    };
+    if (withExit) tell("/tasks/exit", "TaskExit", TaskExit.encode({ ...end, id }).finish());
+    tell("/tasks/delete", "TaskDelete", TaskDelete.encode(end).finish());
   }
 
   #isInUse(namespace: string, id: string): boolean {
@@ -358,17 +364,23 @@ export class TaskManager {
 
   /**
    * Looks at an event that a shim sends.
-   * @returns false for the news of an end that was told already
+   * @returns `told` for the end of a container that was told already; `missed` for what those wait for who were told of
+   * the container by an earlier daemon; `new` for all else
    */
-  observe(event: containerd.types.Envelope.$Properties): boolean {
-    if (event.topic !== "/tasks/exit" || !event.event?.value) return true;
-    const { containerId, id, pid, exitStatus, exitedAt } = TaskExit.decode(event.event.value);
-    if (id !== containerId) return true;
-    const task = this.find(event.namespace ?? "", containerId);
-    if (task === undefined) return true;
-    if (task.exit !== undefined) return task.exit.pid !== pid || !isSameTime(task.exit.at, exitedAt);
-    task.exit = { pid, status: exitStatus, at: exitedAt ?? undefined };
-    return true;
+  observe({ namespace, topic, event }: containerd.types.Envelope.$Properties): "new" | "missed" | "told" {
+    const value = event?.value ?? new Uint8Array(0);
+    if (topic === "/tasks/exit") {
+      const { containerId, id, pid, exitStatus, exitedAt } = TaskExit.decode(value);
+      const task = this.find(namespace ?? "", containerId);
+      if (task !== undefined && id === containerId) {
+        const { exit } = task;
+        if (exit !== undefined && exit.pid === pid && isSameTime(exit.at, exitedAt)) return "told";
+        task.exit = { pid, status: exitStatus, at: exitedAt ?? undefined };
+      }
+      return task?.isFound === true ? "missed" : "new";
+    }
+    if (topic !== "/tasks/oom" && topic !== "/tasks/delete") return "new";
+    return this.find(namespace ?? "", TaskDelete.decode(value).containerId)?.isFound === true ? "missed" : "new";
   }
 
   /** Lets go of all shims, which live on; clean-ups under way have a moment to come to their end. */

@@ -8,7 +8,9 @@ import { type Config, ttrpcAddress } from "../config.ts";
 import type { Exchange } from "../event/exchange.ts";
 import { clearSocket, restrictSocket } from "../host/socket.ts";
 import type { Log } from "../log/log.ts";
+import type { BundleRoots } from "./bundle.ts";
 import { EventSocket } from "./events.ts";
+import type { Caller } from "./launch.ts";
 import { TaskManager } from "./manager.ts";
 import { Programs } from "./program.ts";
 import { Sandboxes } from "./sandbox.ts";
@@ -28,10 +30,10 @@ export class TaskRoom {
   readonly sandboxes: Sandboxes;
   readonly #socket: EventSocket;
 
-  private constructor(tasks: TaskManager, socket: EventSocket) {
+  private constructor(tasks: TaskManager, sandboxes: Sandboxes, socket: EventSocket) {
     this.tasks = tasks;
+    this.sandboxes = sandboxes;
     this.#socket = socket;
-    this.sandboxes = new Sandboxes();
   }
 
   /**
@@ -39,37 +41,43 @@ export class TaskRoom {
    * @throws Error when the socket cannot be made
    */
   static async open(config: Config, { exchange, containers, log }: RoomOptions): Promise<TaskRoom> {
-    const directory = "io.containerd.runtime.v2.task";
-    const roots = { root: join(config.root, directory), state: join(config.state, directory) };
-    for (const path of [roots.root, roots.state]) mkdirSync(path, { recursive: true, mode: 0o711 });
+    const roots = makeRoots(config, "io.containerd.runtime.v2.task", 0o711);
     const address = ttrpcAddress(config);
     const configured = [...config.runtimes].filter(([, { path }]) => path !== "");
-    const tasks = new TaskManager({
-      roots,
-      caller: {
-        address: config.grpc.address,
-        ttrpcAddress: address,
-        env: {},
-        debug: config.debug.level === "debug",
-      },
-      programs: new Programs(new Map(configured.map(([name, { path }]) => [name, path]))),
-      publisher: exchange,
-      log,
-    });
+    const caller: Caller = {
+      address: config.grpc.address,
+      ttrpcAddress: address,
+      env: {},
+      debug: config.debug.level === "debug",
+    };
+    const programs = new Programs(new Map(configured.map(([name, { path }]) => [name, path])));
+    const tasks = new TaskManager({ roots, caller, programs, exchange, log });
+    const pods = makeRoots(config, "io.containerd.sandbox.controller.v1.shim", 0o700);
+    const sandboxes = new Sandboxes({ roots: pods, caller, programs, log });
     await clearSocket(address);
     const socket = new EventSocket(address, (envelope) => {
-      if (tasks.observe(envelope)) exchange.forward(envelope);
+      const kind = tasks.observe(envelope);
+      if (kind === "missed") exchange.forwardMissed(envelope);
+      else if (kind === "new") exchange.forward(envelope);
     });
     restrictSocket(address, config.ttrpc);
     tasks.load((namespace, id) => runtimeOf(containers, namespace, id));
-    return new TaskRoom(tasks, socket);
+    sandboxes.load();
+    return new TaskRoom(tasks, sandboxes, socket);
   }
 
   /** Ends: shims live on, and keep their events until a daemon is there again. */
   async stop(): Promise<void> {
     await this.#socket.stop();
+    this.sandboxes.close();
     await this.tasks.stop();
   }
+}
+
+function makeRoots(config: Config, directory: string, mode: number): BundleRoots {
+  const roots = { root: join(config.root, directory), state: join(config.state, directory) };
+  for (const path of [roots.root, roots.state]) mkdirSync(path, { recursive: true, mode });
+  return roots;
 }
 
 /** The runtime of a container; undefined when there is no record of it. */

@@ -1,12 +1,276 @@
-/** Sandboxes that shims run (plugins/sandbox/controller.go). */
+/**
+ * Sandboxes that shims run (plugins/sandbox/controller.go): a shim of its own for each, which answers the Sandbox service
+ * beside Task, and serves the containers of the sandbox too.
+ */
 
-import { unknown } from "../../proto/errdefs.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { deadlines } from "../../proto/deadlines.ts";
+import { alreadyExists, messageOf, notFound, unknown } from "../../proto/errdefs.ts";
+import { containerd } from "../../proto/gen/supervisor.js";
+import type { Log } from "../log/log.ts";
+import { Bundle, type BundleRoots } from "./bundle.ts";
+import { bury } from "./burial.ts";
+import { type Endpoint, qualifiedAddress } from "./endpoint.ts";
+import type { Any, Caller } from "./launch.ts";
+import { findBundles, inspect, sweep } from "./load.ts";
+import { fieldsOf, openFound, openNew, prefixed } from "./open.ts";
+import type { Programs } from "./program.ts";
+import type { Task } from "./task.ts";
+
+const api = containerd.runtime.sandbox.v1;
+const service = "containerd.runtime.sandbox.v1.Sandbox";
+
+/** Methods of a shim's Sandbox service: their messages, and how long an answer may take; 0 for ever. */
+const methods = {
+  CreateSandbox: [api.CreateSandboxRequest, api.CreateSandboxResponse, deadlines.taskStart],
+  StartSandbox: [api.StartSandboxRequest, api.StartSandboxResponse, deadlines.taskStart],
+  Platform: [api.PlatformRequest, api.PlatformResponse, deadlines.taskCall],
+  StopSandbox: [api.StopSandboxRequest, api.StopSandboxResponse, deadlines.taskStart],
+  WaitSandbox: [api.WaitSandboxRequest, api.WaitSandboxResponse, 0],
+  SandboxStatus: [api.SandboxStatusRequest, api.SandboxStatusResponse, deadlines.taskCall],
+  ShutdownSandbox: [api.ShutdownSandboxRequest, api.ShutdownSandboxResponse, deadlines.taskCall],
+  SandboxMetrics: [api.SandboxMetricsRequest, api.SandboxMetricsResponse, deadlines.taskCall],
+} as const;
+
+type Methods = typeof methods;
+type Encoder<T> = { encode(message: T): { finish(): Uint8Array } };
+type Decoder<T> = { decode(bytes: Uint8Array): T };
+type Request<M extends keyof Methods> = Methods[M][0] extends { encode(message: infer Q): unknown } ? Q : never;
+type Response<M extends keyof Methods> = Methods[M][1] extends Decoder<infer R> ? R : never;
+
+/** What a new sandbox is to be. */
+export interface NewSandbox {
+  readonly runtime: string;
+  readonly runtimeOptions: Any | undefined;
+  /** JSON of a runtime specification, if there is one. */
+  readonly spec: Uint8Array | undefined;
+  readonly rootfs: containerd.types.Mount.$Properties[];
+  readonly options: Any | undefined;
+  readonly netnsPath: string;
+  readonly annotations: Record<string, string>;
+}
+
+/** What sandboxes are run with. */
+export interface SandboxesOptions {
+  readonly roots: BundleRoots;
+  readonly caller: Caller;
+  readonly programs: Programs;
+  readonly log: Log;
+}
 
 /** The sandboxes of one daemon. */
 export class Sandboxes {
-  /** Where the shim of a sandbox is. @throws ContainerdError Unknown when there is no such sandbox */
-  endpointOf(_namespace: string, id: string): Endpoint {
-    throw unknown(`failed to start shim: can't find sandbox ${id}`);
+  readonly #options: SandboxesOptions;
+  readonly #shims = new Map<string, Task>();
+  readonly #creating = new Set<string>();
+  #loaded: Promise<unknown> = Promise.resolve();
+  #isStopping = false;
+
+  constructor(options: SandboxesOptions) {
+    this.#options = options;
   }
+
+  /** Begins to look at what an earlier daemon has left. */
+  load(): void {
+    const { roots, log } = this.#options;
+    const all = findBundles(roots).map(([namespace, id]) => {
+      const bundle = new Bundle(roots, namespace, id);
+      return this.#load(bundle).catch((error: unknown) =>
+        log.error(`loading sandbox: ${messageOf(error)}`, fieldsOf(bundle)),
+      );
+    });
+    this.#loaded = Promise.all(all)
+      .then(() => sweep(roots, (namespace, id) => this.#shims.has(keyOf(namespace, id))))
+      .catch((error: unknown) => log.error(`sweeping sandboxes: ${messageOf(error)}`));
+  }
+
+  async #load(bundle: Bundle): Promise<void> {
+    const { programs, caller, log } = this.#options;
+    const program = await inspect(bundle, undefined, programs);
+    if (program === "empty" || program === "forgotten") {
+      await bundle.remove();
+      return;
+    }
+    try {
+      this.#add(await openFound({ bundle, program, caller, log }));
+    } catch (error) {
+      log.warn(`sandbox is gone: ${messageOf(error)}`, fieldsOf(bundle));
+      await bury({ bundle, program, sandbox: "" }, this.#options);
+    }
+  }
+
+  /** @throws ContainerdError AlreadyExists; else what went wrong, and then nothing is left */
+  async create(namespace: string, id: string, wanted: NewSandbox): Promise<void> {
+    const { programs, caller, log, roots } = this.#options;
+    const key = keyOf(namespace, id);
+    await this.#loaded;
+    if (this.#shims.has(key) || this.#creating.has(key)) {
+      throw alreadyExists(`sandbox ${id} already running: already exists`);
+    }
+    this.#creating.add(key);
+    const bundle = new Bundle(roots, namespace, id);
+    try {
+      const program = programs.resolve(wanted.runtime);
+      await bundle.create(wanted.spec);
+      const task = await openNew({ bundle, program, caller, log }, wanted.runtimeOptions).catch(
+        async (error: unknown) => {
+          await bundle.remove();
+          throw prefixed(`failed to start new shim for sandbox ${id}`, error);
+        },
+      );
+      this.#add(task);
+      const { rootfs, options, netnsPath, annotations } = wanted;
+      const request = { sandboxId: id, bundlePath: bundle.path, rootfs, netnsPath, annotations };
+      await this.#call(task, "CreateSandbox", options === undefined ? request : { ...request, options }).catch(
+        async (error: unknown) => {
+          await this.#end(task);
+          throw prefixed(`failed to create sandbox ${id}`, error);
+        },
+      );
+    } finally {
+      this.#creating.delete(key);
+    }
+  }
+
+  /** @throws ContainerdError Unknown for a sandbox that is not there */
+  async start(namespace: string, id: string) {
+    await this.#loaded;
+    const task = this.#shims.get(keyOf(namespace, id));
+    if (task === undefined) throw unknown(`unable to find sandbox ${JSON.stringify(id)}`);
+    const started = await this.#call(task, "StartSandbox", { sandboxId: id }).catch(async (error: unknown) => {
+      await this.#end(task);
+      throw prefixed(`failed to start sandbox ${id}`, error);
+    });
+    return { ...placeOf(task), pid: started.pid, createdAt: started.createdAt, spec: started.spec };
+  }
+
+  async platform(namespace: string, id: string) {
+    const task = await this.#get(namespace, id);
+    return this.#call(task, "Platform", { sandboxId: id }, "failed to get sandbox platform");
+  }
+
+  /** @returns false when there is no such sandbox, which is as good as stopped */
+  async stop(namespace: string, id: string, timeoutSecs: number): Promise<boolean> {
+    await this.#loaded;
+    const task = this.#shims.get(keyOf(namespace, id));
+    if (task === undefined) return false;
+    await this.#call(task, "StopSandbox", { sandboxId: id, timeoutSecs }, "failed to stop sandbox");
+    return true;
+  }
+
+  async wait(namespace: string, id: string) {
+    const task = await this.#get(namespace, id);
+    return this.#call(task, "WaitSandbox", { sandboxId: id }, `failed to wait sandbox ${id}`);
+  }
+
+  /** @returns undefined when there is no such sandbox: it has ended */
+  async status(namespace: string, id: string, verbose: boolean) {
+    await this.#loaded;
+    const task = this.#shims.get(keyOf(namespace, id));
+    if (task === undefined) return undefined;
+    const status = await this.#call(
+      task,
+      "SandboxStatus",
+      { sandboxId: id, verbose },
+      `failed to query sandbox ${id} status`,
+    );
+    return { status, ...placeOf(task) };
+  }
+
+  async shutdown(namespace: string, id: string): Promise<void> {
+    const task = await this.#get(namespace, id);
+    await this.#call(task, "ShutdownSandbox", { sandboxId: id }, "failed to shutdown sandbox");
+    await this.#close(task);
+  }
+
+  async metrics(namespace: string, id: string) {
+    const task = await this.#get(namespace, id);
+    return (await this.#call(task, "SandboxMetrics", { sandboxId: id })).metrics;
+  }
+
+  /** Where the shim of a sandbox is. @throws ContainerdError Unknown when there is no such sandbox */
+  endpointOf(namespace: string, id: string): Endpoint {
+    const task = this.#shims.get(keyOf(namespace, id));
+    if (task === undefined) throw unknown(`failed to start shim: can't find sandbox ${id}`);
+    return task.shim.endpoint;
+  }
+
+  /** Lets go of all shims, which live on. */
+  close(): void {
+    this.#isStopping = true;
+    for (const task of this.#shims.values()) {
+      task.shim.close();
+      task.stopLog();
+    }
+    this.#shims.clear();
+  }
+
+  async #get(namespace: string, id: string): Promise<Task> {
+    await this.#loaded;
+    const task = this.#shims.get(keyOf(namespace, id));
+    if (task === undefined) throw notFound("not found");
+    return task;
+  }
+
+  #add(task: Task): void {
+    this.#shims.set(keyOf(task.namespace, task.id), task);
+    void task.shim.closed.then(async () => {
+      if (task.isReleased || this.#isStopping) return;
+      this.#options.log.warn("cleaning up after sandbox's shim disconnected", fieldsOf(task));
+      await this.#close(task);
+    });
+  }
+
+  async #call<M extends keyof Methods>(
+    task: Task,
+    method: M,
+    request: Request<M>,
+    prefix?: string,
+  ): Promise<Response<M>> {
+    const [codec, answer, timeoutMs] = methods[method];
+    try {
+      return await task.shim.callService(
+        service,
+        method,
+        codec as Encoder<Request<M>>,
+        answer as unknown as Decoder<Response<M>>,
+        request,
+        timeoutMs === 0 ? {} : { timeoutMs },
+      );
+    } catch (error) {
+      throw prefix === undefined ? error : prefixed(prefix, error);
+    }
+  }
+
+  /** Ends a sandbox that did not come up. */
+  async #end(task: Task): Promise<void> {
+    await this.#call(task, "ShutdownSandbox", { sandboxId: task.id }).catch((error: unknown) =>
+      this.#options.log.error(`failed to shutdown sandbox: ${messageOf(error)}`, fieldsOf(task)),
+    );
+    await this.#close(task);
+  }
+
+  /** Closes the connection, and cleans up. Never rejects. */
+  async #close(task: Task): Promise<void> {
+    const key = keyOf(task.namespace, task.id);
+    task.isReleased = true;
+    // A shim that has no sandboxes ends as a task's does.
+    await task.shim.call("Shutdown", { id: task.id }).catch(() => undefined);
+    task.shim.close();
+    try {
+      await bury(task, this.#options);
+    } catch (error) {
+      this.#options.log.error(`failed to delete shim: ${messageOf(error)}`, fieldsOf(task));
+    }
+    task.stopLog();
+    if (this.#shims.get(key) === task) this.#shims.delete(key);
+  }
+}
+
+function placeOf(task: Task): { address: string; version: number } {
+  const { endpoint } = task.shim;
+  return { address: qualifiedAddress(endpoint), version: endpoint.version };
+}
+
+function keyOf(namespace: string, id: string): string {
+  return `${namespace}/${id}`;
 }

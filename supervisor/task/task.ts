@@ -48,6 +48,8 @@ export class Task {
   exit: Exit | undefined;
   /** A Delete under way. */
   deleting: Promise<Exit> | undefined;
+  /** An earlier daemon has started it. */
+  isFound = false;
   /** The shim's end is expected, and nobody must be told. */
   isReleased = false;
   readonly #waits = new Map<string, Promise<Exit>>();
