@@ -5,9 +5,9 @@ import { containerd } from "../../proto/gen/supervisor.js";
 import type { Publisher } from "../event/publisher.ts";
 import type { Database } from "./database.ts";
 import { entryOf, withEntry, withoutEmpty } from "./fieldpath.ts";
-import { always, type FieldLookup, type Filter, labelOf, parseFilters } from "./filter.ts";
+import { always, type FieldLookup, labelOf, parseFilters } from "./filter.ts";
 import { validateIdentifier } from "./identifier.ts";
-import { checkLabels } from "./labels.ts";
+import { checkLabels, decodeLabels, encodeLabels } from "./labels.ts";
 import { kinds, type NamespaceKeeper } from "./namespaces.ts";
 import { quote } from "./quote.ts";
 import { nowMicros, timestampOf } from "./time.ts";
@@ -27,6 +27,14 @@ export interface ContainersOptions {
   readonly namespaces: NamespaceKeeper;
   /** Told that a container has gone, and with it what it kept from collection. */
   readonly collector: { schedule(): void };
+}
+
+/** What filters ask for. */
+interface Row {
+  readonly id: string;
+  readonly image: string;
+  readonly runtime: string;
+  readonly labels: string;
 }
 
 /** What an update without field paths replaces. */
@@ -62,10 +70,15 @@ export class Containers {
    */
   records(namespace: string, filters: readonly string[]): Uint8Array[] {
     const filter = parseFilters(filters);
-    const records = this.#database
-      .all<{ record: Uint8Array }>("SELECT record FROM containers WHERE namespace = ? ORDER BY id", namespace)
-      .map(({ record }) => record);
-    return filter === always ? records : records.filter((record) => passes(filter, record));
+    if (filter === always) {
+      return this.#database
+        .all<{ record: Uint8Array }>("SELECT record FROM containers WHERE namespace = ? ORDER BY id", namespace)
+        .map(({ record }) => record);
+    }
+    return this.#database
+      .all<Row>("SELECT id, image, runtime, labels FROM containers WHERE namespace = ? ORDER BY id", namespace)
+      .filter((row) => filter(lookupOf(row)))
+      .map(({ id }) => this.record(namespace, id));
   }
 
   /** {@link records}, decoded. */
@@ -144,15 +157,17 @@ export class Containers {
 
   #write(namespace: string, container: Fields): void {
     this.#database.run(
-      `INSERT INTO containers (namespace, id, snapshotter, snapshot_key, image, sandbox, record)
-       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET snapshotter = ?3, snapshot_key = ?4, image = ?5,
-       sandbox = ?6, record = ?7`,
+      `INSERT INTO containers (namespace, id, snapshotter, snapshot_key, image, runtime, sandbox, labels, record)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET snapshotter = ?3, snapshot_key = ?4,
+       image = ?5, runtime = ?6, sandbox = ?7, labels = ?8, record = ?9`,
       namespace,
       container.id,
       container.snapshotter,
       container.snapshotKey,
       container.image,
+      container.runtime.name ?? "",
       container.sandbox,
+      encodeLabels(container.labels),
       ContainerType.encode(container).finish(),
     );
   }
@@ -222,13 +237,15 @@ function validate(container: NewContainer, before: string): void {
   }
 }
 
-function passes(filter: Filter, record: Uint8Array): boolean {
-  const { id, image, runtime, labels } = ContainerType.decode(record);
-  const lookup: FieldLookup = ([first = "", ...rest]) => {
-    if (first === "labels") return labelOf(labels, rest);
-    if (first === "runtime") return rest[0] === "name" ? runtime?.name || undefined : undefined;
-    if (first === "id") return id || undefined;
-    return first === "image" ? image || undefined : undefined;
+function lookupOf(row: Row): FieldLookup {
+  let labels: Readonly<Record<string, string>> | undefined;
+  return ([first = "", ...rest]) => {
+    if (first === "labels") {
+      labels ??= decodeLabels(row.labels);
+      return labelOf(labels, rest);
+    }
+    if (first === "runtime") return rest[0] === "name" ? row.runtime || undefined : undefined;
+    if (first === "id") return row.id || undefined;
+    return first === "image" ? row.image || undefined : undefined;
   };
-  return filter(lookup);
 }

@@ -12,11 +12,11 @@ export const migrations: readonly Migration[] = [
   CREATE TABLE namespaces (
     name TEXT PRIMARY KEY, labels TEXT NOT NULL, kinds INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 
-  -- record: containerd.services.containers.v1.Container, of some kB, which is why this table has a rowid
+  -- record: containerd.services.containers.v1.Container, of some kB, which is why this table has a rowid. The columns
+  -- before it are what filters and collection ask for, and stay on the row's own page.
   CREATE TABLE containers (
-    namespace TEXT NOT NULL, id TEXT NOT NULL,
-    snapshotter TEXT NOT NULL, snapshot_key TEXT NOT NULL, image TEXT NOT NULL, sandbox TEXT NOT NULL,
-    record BLOB NOT NULL,
+    namespace TEXT NOT NULL, id TEXT NOT NULL, snapshotter TEXT NOT NULL, snapshot_key TEXT NOT NULL,
+    image TEXT NOT NULL, runtime TEXT NOT NULL, sandbox TEXT NOT NULL, labels TEXT NOT NULL, record BLOB NOT NULL,
     PRIMARY KEY (namespace, id)) STRICT;
 
   -- record: containerd.services.images.v1.Image
@@ -83,9 +83,11 @@ export const migrations: readonly Migration[] = [
     FOREIGN KEY (parent) REFERENCES trees (id)) STRICT;
   CREATE INDEX trees_by_parent ON trees (parent);
 
-  -- record: containerd.types.ActivationInfo
+  -- What the mount manager has made. id: the name of its directory; record: containerd.types.ActivationInfo, empty while
+  -- the mounts are being made
   CREATE TABLE mounts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     namespace TEXT NOT NULL, name TEXT NOT NULL, record BLOB NOT NULL, lease TEXT NOT NULL,
-    PRIMARY KEY (namespace, name)) STRICT, WITHOUT ROWID;
+    UNIQUE (namespace, name)) STRICT;
   `,
 ];

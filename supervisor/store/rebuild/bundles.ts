@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { containerd } from "../../../proto/gen/supervisor.js";
 import { isIdentifier } from "../../../proto/identifiers.ts";
+import { encodeLabels } from "../labels.ts";
 import { timestampOf } from "../time.ts";
 import type { RebuildOptions } from "./rebuild.ts";
 
@@ -28,10 +29,12 @@ export function adoptBundles({ database, state }: RebuildOptions): void {
         const at = timestampOf(Math.round(statSync(join(path, "config.json")).mtimeMs * 1000));
         const snapshotter = snapshot?.snapshotter ?? "";
         const snapshotKey = snapshot === undefined ? "" : id;
+        const labels = { [rebuiltLabel]: "true" };
+        const runtime = runtimeOf(read(join(path, "shim-binary-path"))?.toString() ?? "");
         const record = containerd.services.containers.v1.Container.encode({
           id,
-          labels: { [rebuiltLabel]: "true" },
-          runtime: { name: runtimeOf(read(join(path, "shim-binary-path"))?.toString() ?? "") },
+          labels,
+          runtime: { name: runtime },
           spec: { type_url: SPEC, value: spec },
           snapshotter,
           snapshotKey,
@@ -39,12 +42,14 @@ export function adoptBundles({ database, state }: RebuildOptions): void {
           updatedAt: at,
         }).finish();
         database.run(
-          `INSERT OR IGNORE INTO containers (namespace, id, snapshotter, snapshot_key, image, sandbox, record)
-           VALUES (?, ?, ?, ?, '', '', ?)`,
+          `INSERT OR IGNORE INTO containers (namespace, id, snapshotter, snapshot_key, image, runtime, sandbox, labels, record)
+           VALUES (?, ?, ?, ?, '', ?, '', ?, ?)`,
           namespace,
           id,
           snapshotter,
           snapshotKey,
+          runtime,
+          encodeLabels(labels),
           record,
         );
       }
