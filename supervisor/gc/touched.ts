@@ -22,8 +22,6 @@ export class Touched {
   /** Makes the triggers. They cost next to nothing while the barrier is down. */
   constructor(database: Database) {
     this.#database = database;
-    // On disk the list would need room exactly when there is none.
-    database.run("PRAGMA temp_store = MEMORY");
     database.run("CREATE TEMP TABLE gc_barrier (is_up INTEGER NOT NULL)");
     database.run("INSERT INTO gc_barrier VALUES (0)");
     database.run(`CREATE TEMP TABLE gc_touched (name TEXT NOT NULL, ${columns.map((c) => `${c} TEXT`).join(", ")})`);

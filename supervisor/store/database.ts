@@ -5,13 +5,20 @@
  * SQLite itself runs with synchronous=NORMAL, under which a commit only writes to the log; `durable` then syncs the log
  * away from the event loop, once for all who wait at that moment. A checkpoint syncs by itself. (0.22 ms a commit, and
  * one sync for many at once, against 0.21 ms of a blocked loop with synchronous=FULL.)
+ *
+ * On a full disk removals still succeed: the log is made as long as it gets beforehand, and stays when the database is
+ * closed; when even so there is no room, the reserve beside it is given up for a removal.
  */
 
-import { type SQLQueryBindings, Database as Sqlite, type Statement } from "bun:sqlite";
+import { constants, type SQLQueryBindings, Database as Sqlite, type Statement } from "bun:sqlite";
 import { closeSync, fdatasync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { syncDirectory } from "./file.ts";
 import { type Migration, migrate } from "./migration.ts";
+import { diskFull, grow, isCreating, isFull, Reserve } from "./reserve.ts";
+
+/** Room that the log needs until it goes into the database (after 1000 pages). */
+const LOG_BYTES = 4.5 * 1024 * 1024;
 
 /** What a statement may be given. */
 export type Binding = string | number | bigint | Uint8Array | null;
@@ -22,6 +29,8 @@ export class Change {
   readonly deletedFrom = new Set<string>();
   /** True when rows were added. */
   hasInserted = false;
+  /** True when something new was to be recorded. */
+  isCreating = false;
 
   /** Notes a statement that has changed rows. */
   add(sql: string): void {
@@ -35,6 +44,7 @@ export class Change {
 export class Database {
   readonly #sqlite: Sqlite;
   readonly #wal: number;
+  readonly #reserve: Reserve;
   readonly #statements = new Map<string, Statement<unknown, SQLQueryBindings[]>>();
   /** Where the file is. */
   readonly path: string;
@@ -57,7 +67,11 @@ export class Database {
       sqlite.run("PRAGMA journal_mode = WAL");
       sqlite.run("PRAGMA synchronous = NORMAL");
       sqlite.run("PRAGMA foreign_keys = ON");
+      sqlite.run("PRAGMA temp_store = MEMORY");
+      sqlite.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1);
+      growLog(`${path}-wal`);
       migrate(sqlite, migrations);
+      this.#reserve = new Reserve(`${path}.reserve`);
       this.#wal = openSync(`${path}-wal`, "r");
       // The log is a new file at every start: its name must survive before anything in it can.
       syncDirectory(dirname(path));
@@ -93,11 +107,24 @@ export class Database {
     return this.#statement(sql).iterate(...bindings) as IterableIterator<Row>;
   }
 
-  /** Runs a statement. @returns how many rows it changed */
+  /**
+   * Runs a statement.
+   * @returns how many rows it changed
+   * @throws ContainerdError ResourceExhausted for something new, when the disk is full
+   */
   run(sql: string, ...bindings: Binding[]): number {
-    const { changes } = this.#statement(sql).run(...bindings);
-    if (changes > 0) this.#change.add(sql);
-    return changes;
+    if (isCreating(sql)) {
+      this.#change.isCreating = true;
+      if (!this.#reserve.isHeld) throw diskFull(this.path);
+    }
+    try {
+      const { changes } = this.#statement(sql).run(...bindings);
+      if (changes > 0) this.#change.add(sql);
+      return changes;
+    } catch (error) {
+      // Inside a transaction its end sees to it.
+      throw this.#depth === 0 && isFull(error) ? diskFull(this.path, error) : error;
+    }
   }
 
   /** Tells `watcher` of every transaction that was applied. It must not throw. */
@@ -105,18 +132,44 @@ export class Database {
     this.#watchers.push(watcher);
   }
 
-  /** Runs `change` as one transaction (part of the outer one inside another); what it throws undoes it. */
+  /**
+   * Runs `change` as one transaction (part of the outer one inside another); what it throws undoes it. On a full disk one
+   * that records nothing new may be run twice.
+   * @throws ContainerdError ResourceExhausted when the disk is full
+   */
   transaction<T>(change: () => T): T {
-    if (this.#depth === 0) this.#change = new Change();
-    this.#depth++;
+    if (this.#depth > 0) return this.#sqlite.transaction(change)();
     let result: T;
     try {
-      result = this.#sqlite.transaction(change)();
+      result = this.#outermost(change);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      if (this.#change.isCreating || !this.#reserve.giveUp()) throw diskFull(this.path, error);
+      result = this.#withReserve(change);
+    }
+    for (const watcher of this.#watchers) watcher(this.#change);
+    return result;
+  }
+
+  #outermost<T>(change: () => T): T {
+    this.#change = new Change();
+    this.#depth++;
+    try {
+      return this.#sqlite.transaction(change)();
     } finally {
       this.#depth--;
     }
-    if (this.#depth === 0) for (const watcher of this.#watchers) watcher(this.#change);
-    return result;
+  }
+
+  /** Runs a removal in the room that the reserve has left. */
+  #withReserve<T>(change: () => T): T {
+    try {
+      // What is in the log goes into the database, and the log begins again.
+      this.#sqlite.run("PRAGMA wal_checkpoint(PASSIVE)");
+      return this.#outermost(change);
+    } catch (error) {
+      throw isFull(error) ? diskFull(this.path, error) : error;
+    }
   }
 
   /** {@link transaction}, resolved when it will survive a power cut. */
@@ -144,6 +197,17 @@ export class Database {
   close(): void {
     for (const statement of this.#statements.values()) statement.finalize();
     closeSync(this.#wal);
+    // The log's name stays, for a start without a free inode; pages of it must not meet another database of this name.
+    this.#sqlite.run("PRAGMA journal_size_limit = 0");
     this.#sqlite.close();
+  }
+}
+
+/** Takes the room that a log will need. SQLite ends reading a log where zeros begin. */
+function growLog(path: string): void {
+  try {
+    grow(path, LOG_BYTES);
+  } catch (error) {
+    if (!isFull(error)) throw error;
   }
 }
