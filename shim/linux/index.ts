@@ -45,6 +45,7 @@ export {
   writeRangeAt,
 } from "./inode.ts";
 export { tryLockFile } from "./lock.ts";
+export { attachLoop, detachLoop } from "./loop.ts";
 export { dropPages, programMappings, type Range } from "./memory.ts";
 export { detach, type Mount, MountError, mountAll, mountsBelow, unmountRecursive } from "./mount.ts";
 export { splitLower, unquote } from "./mount-options.ts";

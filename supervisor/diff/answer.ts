@@ -1,4 +1,4 @@
-/** The end of a process that worked on a layer: its answer on standard output. */
+/** The end of a process that worked on a layer: its answer. */
 
 import { Code } from "../../proto/ttrpc/status.ts";
 import { ErrnoError, isErrno, MountError } from "../../shim/linux/index.ts";
@@ -7,15 +7,15 @@ import { LimitError } from "./limits.ts";
 import type { Answer } from "./request.ts";
 import { ArchiveError } from "./tar/entry.ts";
 
-/** Runs `work` and answers with what it gives or throws. @returns the exit status */
-export async function answer<R>(work: () => R): Promise<number> {
+/** Runs `work` and answers, on standard output unless told, with what it gives or throws. @returns the exit status */
+export async function answer<R>(work: () => R, where: Bun.BunFile = Bun.stdout): Promise<number> {
   let said: Answer<R>;
   try {
     said = { result: work() };
   } catch (error) {
     said = { error: { code: codeOf(error), message: error instanceof Error ? error.message : String(error) } };
   }
-  await Bun.write(Bun.stdout, JSON.stringify(said));
+  await Bun.write(where, JSON.stringify(said));
   return 0;
 }
 

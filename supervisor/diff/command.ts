@@ -15,6 +15,8 @@ export async function layer(args: readonly string[]): Promise<number> {
   switch (action) {
     case "apply":
       return (await import("./apply.ts")).apply();
+    case "compare":
+      return (await import("./compare.ts")).compare();
     case "inflate":
       return (await import("./input.ts")).inflate(rest);
     default:

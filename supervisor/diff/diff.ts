@@ -1,13 +1,14 @@
 /** Layers to file systems and back. Nothing of a layer is read in the daemon: each is worked on by a process. */
 
 import { mkdirSync } from "node:fs";
-import { ContainerdError, invalidArgument, notImplemented, unknown } from "../../proto/errdefs.ts";
+import { ContainerdError, invalidArgument, notImplemented } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
 import type { Mount } from "../../shim/linux/index.ts";
-import { layerCommand } from "./command.ts";
-import { compressionOf, LAYER_TAR } from "./compression.ts";
+import type { ContentWriter } from "../content/writer.ts";
+import { run, stream } from "./child.ts";
+import { type Compression, compressionOf, LAYER_TAR } from "./compression.ts";
 import { defaultLimits, type Limits } from "./limits.ts";
-import type { Answer, Applied, ApplyRequest } from "./request.ts";
+import type { Applied, ApplyRequest, Compared, CompareRequest } from "./request.ts";
 
 /** What a blob is. */
 export interface Descriptor {
@@ -21,9 +22,32 @@ export interface ApplyOptions {
   /** Path of the blob's file. */
   readonly blobPath: string;
   readonly signal?: AbortSignal | undefined;
-  /** Write the file system out before the answer; true unless told, so that what is committed survives a power cut. */
+  /** Write the file system out before the answer. Not needed before a commit, which does it beside its own work. */
   readonly syncFs?: boolean | undefined;
 }
+
+/** How to write a layer. */
+export interface CompareOptions {
+  /** Media type of the layer; empty: compressed by gzip. */
+  readonly mediaType: string;
+  /** Opens the ingest that the layer is written to. */
+  readonly open: () => Promise<LayerBlob>;
+  /** Labels of the blob. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** No time in the layer is after this one, in seconds since the epoch. */
+  readonly latest?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A blob that is being written. */
+export type LayerBlob = Pick<ContentWriter, "offset" | "digest" | "write" | "truncate" | "commit" | "close">;
+
+/** Media types of layers that can be made. */
+const made = new Map<string, Compression>([
+  [LAYER_TAR, "none"],
+  [`${LAYER_TAR}+gzip`, "gzip"],
+  [`${LAYER_TAR}+zstd`, "zstd"],
+]);
 
 /** How this room is set up. */
 export interface DiffOptions {
@@ -62,11 +86,48 @@ export class Diff {
       compression,
       mounts,
       mountPoint: this.#mountPoint,
-      sync: options.syncFs ?? true,
+      sync: options.syncFs ?? false,
       limits: this.#limits,
     };
     const applied = await run<Applied>("apply", request, options.signal);
     return { mediaType: LAYER_TAR, digest: applied.digest, size: applied.size };
+  }
+
+  /**
+   * Writes the layer that leads from `lower` to `upper` into a blob. A process of its own does it.
+   * @returns the blob, which is committed
+   * @throws ContainerdError Unimplemented for a media type that is not made here, Canceled, and what the content store
+   * throws; then there is no blob, and no ingest that this made
+   */
+  async compare(lower: readonly Mount[], upper: readonly Mount[], options: CompareOptions): Promise<Descriptor> {
+    const mediaType = options.mediaType || `${LAYER_TAR}+gzip`;
+    const compression = made.get(mediaType);
+    if (compression === undefined) throw notImplemented(`unsupported diff media type: ${mediaType}: not implemented`);
+    const request: CompareRequest = {
+      parent: process.pid,
+      lower,
+      upper,
+      mountPoint: this.#mountPoint,
+      compression,
+      ...(options.latest === undefined ? {} : { latest: options.latest }),
+    };
+    const writer = await options.open();
+    try {
+      // What another comparison of that name left is of no use: none comes out the same.
+      if (writer.offset > 0) await writer.truncate(0);
+      const { digest } = await stream<Compared>("compare", request, writer, options.signal);
+      const size = writer.offset;
+      const blob = writer.digest();
+      const uncompressed = { "containerd.io/uncompressed": digest };
+      const labels = compression === "none" ? options.labels : { ...options.labels, ...uncompressed };
+      await writer.commit({ labels }).catch((error: unknown) => {
+        if (!(error instanceof ContainerdError && error.code === Code.AlreadyExists)) throw error;
+      });
+      return { mediaType, digest: blob, size };
+    } catch (error) {
+      await writer.close();
+      throw error;
+    }
   }
 }
 
@@ -80,36 +141,4 @@ export function checkProcessors(mediaType: string, payloads: readonly string[]):
   throw notImplemented(
     `no stream processor ${JSON.stringify(id)} for ${mediaType}: stream processors are not supported`,
   );
-}
-
-/** Runs one layer process to its end. */
-async function run<R>(action: string, request: object, signal: AbortSignal | undefined): Promise<R> {
-  if (signal?.aborted) throw new ContainerdError(Code.Canceled, "context canceled");
-  const child = Bun.spawn(layerCommand(action), {
-    cwd: "/",
-    env: {},
-    stdin: Buffer.from(JSON.stringify(request)),
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const kill = (): void => child.kill("SIGKILL");
-  signal?.addEventListener("abort", kill);
-  try {
-    const [output, complaint] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-    if (signal?.aborted) throw new ContainerdError(Code.Canceled, "context canceled");
-    return resultOf<R>(output, complaint, String(child.signalCode ?? `status ${child.exitCode}`));
-  } finally {
-    signal?.removeEventListener("abort", kill);
-  }
-}
-
-function resultOf<R>(output: string, complaint: string, end: string): R {
-  let said: Answer<R>;
-  try {
-    said = JSON.parse(output) as Answer<R>;
-  } catch (cause) {
-    throw unknown(`the process for a layer ended with ${end}: ${complaint.slice(0, 1000) || "it said nothing"}`, cause);
-  }
-  if ("error" in said) throw new ContainerdError(said.error.code, said.error.message);
-  return said.result;
 }

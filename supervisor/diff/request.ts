@@ -2,6 +2,7 @@
 
 import type { Code } from "../../proto/ttrpc/status.ts";
 import type { Mount } from "../../shim/linux/index.ts";
+import type { Compression } from "./compression.ts";
 import type { Limits } from "./limits.ts";
 
 /** To apply a layer. */
@@ -24,6 +25,22 @@ export interface ApplyRequest {
 export interface Applied {
   readonly digest: string;
   readonly size: number;
+}
+
+/** To write the layer that leads from one tree to another. */
+export interface CompareRequest {
+  readonly parent: number;
+  readonly lower: readonly Mount[];
+  readonly upper: readonly Mount[];
+  readonly mountPoint: string;
+  readonly compression: Compression;
+  /** The latest time that the layer may have, in seconds. */
+  readonly latest?: number;
+}
+
+/** The layer that was written, uncompressed. */
+export interface Compared {
+  readonly digest: string;
 }
 
 /** An answer: what was asked for, or a code of containerd's vocabulary and a sentence. */

@@ -2,13 +2,15 @@
 
 import type { containerd } from "../../proto/gen/supervisor.js";
 import type { BlobReader } from "../content/reader.ts";
-import { checkProcessors, type Diff } from "../diff/diff.ts";
+import { checkProcessors, type Diff, type LayerBlob } from "../diff/diff.ts";
 import { required } from "./required.ts";
 import type { Handlers } from "./server.ts";
 
 /** Where blobs are. */
 interface Blobs {
   readerAt(namespace: string, digest: string): Promise<Pick<BlobReader, "path" | "close">>;
+  writer(namespace: string, options: { readonly ref: string; readonly lease?: string | undefined }): Promise<LayerBlob>;
+  abort(namespace: string, ref: string): Promise<void>;
 }
 
 export function diffService(diff: Diff, blobs: Blobs): Handlers<"containerd.services.diff.v1.Diff"> {
@@ -20,12 +22,27 @@ export function diffService(diff: Diff, blobs: Blobs): Handlers<"containerd.serv
       const blob = await blobs.readerAt(namespace, digest);
       try {
         const descriptor = { mediaType, digest, size: Number(given.size) };
-        // Whatever the client asks for: what is committed next must survive a power cut.
-        void syncFs;
-        const options = { blobPath: blob.path, signal, syncFs: true };
+        const options = { blobPath: blob.path, signal, syncFs };
         return { applied: await diff.apply(descriptor, mountsOf(mounts), options) };
       } finally {
         await blob.close();
+      }
+    },
+    async Diff({ left, right, mediaType, ref, labels, sourceDateEpoch }, { namespace, lease, signal }) {
+      const name = ref || `${Date.now()}000000-${crypto.getRandomValues(Buffer.alloc(3)).toString("base64url")}`;
+      const options = {
+        mediaType,
+        labels: { ...labels },
+        latest: sourceDateEpoch ? Number(sourceDateEpoch.seconds ?? 0) : undefined,
+        open: () => blobs.writer(namespace, { ref: name, lease }),
+        signal,
+      };
+      try {
+        return { diff: await diff.compare(mountsOf(left), mountsOf(right), options) };
+      } catch (error) {
+        // A name that the client gave is the client's to try again with; nobody knows ours.
+        if (ref === "") await blobs.abort(namespace, name).catch(() => undefined);
+        throw error;
       }
     },
   };
