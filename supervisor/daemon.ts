@@ -95,9 +95,12 @@ export class Daemon {
    * @throws LockedError when another daemon has root or state; Error when the socket cannot be made
    */
   static async start(config: Config, log: LogWriter): Promise<Daemon> {
+    const { root, state } = config;
     const locks = takePlaces(config);
+    log.info("starting berthd", { version: apiVersion, pid: process.pid, root, state });
     let daemon: Daemon | undefined;
     try {
+      await clearSocket(config.grpc.address);
       daemon = new Daemon(config, log, await openDatabase({ root: config.root, state: config.state, log }));
       await daemon.#wire();
       await daemon.#listen();
@@ -219,7 +222,8 @@ export class Daemon {
         introspectionService({
           uuid: daemonUuid(root),
           pidNamespace: pidNamespace(),
-          plugins: plugins({ root, snapshotters }),
+          plugins: plugins({ root, snapshotters, gc: this.#config.gc }),
+          runtimeInfo: (runtime, options) => tasks.runtimeInfo(runtime, options),
         }),
       )
       .register("containerd.services.leases.v1.Leases", leasesService(leases, collector))

@@ -1,12 +1,11 @@
 /** `berth daemon`, or the executable under the name `berthd`: runs the daemon until it is told to end. */
 
+import { messageOf } from "../../proto/errdefs.ts";
 import { type Config, ConfigError, type Flags, loadConfig, parseFlags } from "../config.ts";
 import { Daemon } from "../daemon.ts";
 import { toJson } from "../host/json.ts";
-import { LockedError } from "../host/lock.ts";
 import { Notifier } from "../host/notify.ts";
 import { setOomScore } from "../host/oom-score.ts";
-import { apiVersion } from "../introspection/version.ts";
 import { LogWriter } from "../log/log.ts";
 
 const usage = `usage: berthd [--config FILE] [--root DIR] [--state DIR] [--address SOCKET] [--log-level LEVEL]
@@ -26,9 +25,8 @@ export async function daemon(args: readonly string[]): Promise<number> {
     const flags = parseFlags(args);
     return await run(flags, loadConfig(flags));
   } catch (error) {
-    if (!(error instanceof ConfigError || error instanceof LockedError)) throw error;
     const hint = error instanceof ConfigError ? `\n${usage}` : "\n";
-    await Bun.write(Bun.stderr, `berthd: ${error.message}${hint}`);
+    await Bun.write(Bun.stderr, `berthd: ${messageOf(error)}${hint}`);
     return 1;
   }
 }
@@ -41,7 +39,6 @@ async function run(flags: Flags, config: Config): Promise<number> {
   const { promise: told, resolve: tell } = Promise.withResolvers<string>();
   listen(tell, log);
   setOomScore(config.oomScore, log);
-  log.info("starting berthd", { version: apiVersion, pid: process.pid, root: config.root, state: config.state });
   const running = await Daemon.start(config, log);
   process.on("SIGHUP", () => reload(flags, log));
   process.on("SIGUSR1", () => log.info("state", { state: toJson(running.state) }));
