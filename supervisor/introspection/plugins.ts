@@ -24,6 +24,14 @@ export interface SnapshotterPlugin {
 export interface PluginsOptions {
   readonly root: string;
   readonly snapshotters: readonly SnapshotterPlugin[];
+  /** When garbage is collected. */
+  readonly gc: {
+    readonly pauseThreshold: number;
+    readonly deletionThreshold: number;
+    readonly mutationThreshold: number;
+    /** Milliseconds. */
+    readonly scheduleDelay: number;
+  };
 }
 
 /** Policies of restart that clients may ask for. */
@@ -62,7 +70,7 @@ export function plugins(options: PluginsOptions): Plugin[] {
       requires: [content, event, types.snapshotter],
       exports: { policy: "shared", path: join(options.root, "berth.db") },
     },
-    { type: gc, id: "scheduler", requires: [metadata] },
+    { type: gc, id: "scheduler", requires: [metadata], exports: gcExports(options.gc) },
     { type: types.differ, id: "walking", requires: [metadata], platforms },
     { type: lease, id: "manager", requires: [metadata, gc] },
     serves("containers", event, metadata),
@@ -73,7 +81,7 @@ export function plugins(options: PluginsOptions): Plugin[] {
     serves("namespaces", event, metadata),
     serves("snapshots", metadata),
     { type: shim, id: "manager", requires: [event, metadata] },
-    { type: types.runtime, id: "task", requires: [shim], platforms },
+    { ...runtimePlugin, requires: [shim], platforms },
     serves("tasks", event, types.runtime, metadata, "io.containerd.monitor.task.v1"),
     grpc("containers", service),
     grpc("content", service),
@@ -107,6 +115,19 @@ export function plugins(options: PluginsOptions): Plugin[] {
     },
     grpc("healthcheck"),
   ];
+}
+
+/** The plugin that runtimes are asked of through. */
+export const runtimePlugin = { type: "io.containerd.runtime.v2", id: "task" } as const;
+
+function gcExports(policy: PluginsOptions["gc"]): Record<string, string> {
+  const { pauseThreshold, deletionThreshold, mutationThreshold, scheduleDelay } = policy;
+  return {
+    PauseThreshold: String(pauseThreshold),
+    DeletionThreshold: String(deletionThreshold),
+    MutationThreshold: String(mutationThreshold),
+    ScheduleDelay: scheduleDelay % 1000 === 0 ? `${scheduleDelay / 1000}s` : `${scheduleDelay}ms`,
+  };
 }
 
 const types = {

@@ -10,7 +10,7 @@ import { clearSocket, restrictSocket } from "../host/socket.ts";
 import type { Log } from "../log/log.ts";
 import type { BundleRoots } from "./bundle.ts";
 import { EventSocket } from "./events.ts";
-import type { Caller } from "./launch.ts";
+import { type Any, type Caller, shimInfo } from "./launch.ts";
 import { TaskManager } from "./manager.ts";
 import { Programs } from "./program.ts";
 import { Sandboxes } from "./sandbox.ts";
@@ -28,10 +28,12 @@ export interface RoomOptions {
 export class TaskRoom {
   readonly tasks: TaskManager;
   readonly sandboxes: Sandboxes;
+  readonly #programs: Programs;
   readonly #socket: EventSocket;
 
-  private constructor(tasks: TaskManager, sandboxes: Sandboxes, socket: EventSocket) {
+  private constructor(tasks: TaskManager, sandboxes: Sandboxes, programs: Programs, socket: EventSocket) {
     this.tasks = tasks;
+    this.#programs = programs;
     this.sandboxes = sandboxes;
     this.#socket = socket;
   }
@@ -63,7 +65,16 @@ export class TaskRoom {
     restrictSocket(address, config.ttrpc);
     tasks.load((namespace, id) => runtimeOf(containers, namespace, id));
     sandboxes.load();
-    return new TaskRoom(tasks, sandboxes, socket);
+    return new TaskRoom(tasks, sandboxes, programs, socket);
+  }
+
+  /**
+   * Asks a runtime what it is and can do.
+   * @returns an encoded containerd.types.RuntimeInfo
+   * @throws ContainerdError Unknown in containerd's words
+   */
+  async runtimeInfo(runtime: string, options: Any | undefined): Promise<Uint8Array> {
+    return shimInfo(this.#programs.resolve(runtime), options);
   }
 
   /** Ends: shims live on, and keep their events until a daemon is there again. */

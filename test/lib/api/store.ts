@@ -59,6 +59,7 @@ export async function storeTranscript(address: string, options: { old: boolean }
       filters: ["type==io.containerd.differ.v1,id==walking", "id==containers"],
     });
     await t.call(Introspection, "Plugins", { filters: ["type=="] });
+    if (!options.old) await pluginCalls(t);
     await Bun.sleep(200);
     return [...t.entries, ...events.map((answer, at) => ({ call: `event ${at}`, answer }))];
   } finally {
@@ -401,6 +402,26 @@ async function eventCalls(t: Transcript): Promise<void> {
     await t.call(Events, "Forward", { envelope: { namespace, topic: "/fwd", event, timestamp: at } }, {});
   }
   await t.call(Events, "Forward", { envelope: { namespace: "a", topic: "bad", event, timestamp: at } }, {});
+}
+
+async function pluginCalls(t: Transcript): Promise<void> {
+  const runtime = { type: "io.containerd.runtime.v2", id: "task" };
+  const request = (runtimePath: string) =>
+    ({
+      type_url: "containerd.types.RuntimeRequest",
+      value: containerd.types.RuntimeRequest.encode({ runtimePath }).finish(),
+    }) as const;
+  await t.call(Introspection, "PluginInfo", runtime);
+  for (const name of ["io.containerd.nothing.v2", "/no/such/shim", "bad", ""]) {
+    await t.call(Introspection, "PluginInfo", { ...runtime, options: request(name) });
+  }
+  await t.call(Introspection, "PluginInfo", { ...runtime, options: any("containerd.runc.v1.Options", "") });
+  await t.call(Introspection, "PluginInfo", { ...runtime, options: any("un.known", "") });
+  await t.call(Introspection, "PluginInfo", { ...runtime, id: "none" });
+  await t.call(Introspection, "PluginInfo", { type: "none", id: "task" });
+  await t.call(Introspection, "PluginInfo", {});
+  await t.call(Introspection, "PluginInfo", { type: "io.containerd.gc.v1", id: "scheduler" });
+  await t.call(Introspection, "PluginInfo", { type: "io.containerd.gc.v1", id: "scheduler", options: request("x") });
 }
 
 /** Filters, of which many are wrong. */
