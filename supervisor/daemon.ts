@@ -264,15 +264,15 @@ export class Daemon {
 
   async #listen(): Promise<void> {
     const { grpc } = this.#config;
-    await clearSocket(grpc.address);
-    await this.#server.listen(grpc.address);
-    restrictSocket(grpc.address, grpc);
     this.#trimmer.touch();
     this.#aside = await Aside.start(this.#config, {
       state: () => this.state,
       metrics: () => this.#metrics(),
       records: async () => (await import("./check/records.ts")).readRecords(this.#database),
     });
+    await clearSocket(grpc.address);
+    await this.#server.listen(grpc.address);
+    restrictSocket(grpc.address, grpc);
     this.#log.info("serving...", { address: grpc.address });
   }
 
