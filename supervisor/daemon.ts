@@ -18,6 +18,7 @@ import { healthService } from "./grpc/health.ts";
 import { imagesService } from "./grpc/images.ts";
 import { introspectionService } from "./grpc/introspection.ts";
 import { leasesService } from "./grpc/leases.ts";
+import { mountsService } from "./grpc/mounts.ts";
 import { namespacesService } from "./grpc/namespaces.ts";
 import { sandboxControllerService } from "./grpc/sandbox-controller.ts";
 import { sandboxStoreService } from "./grpc/sandbox-store.ts";
@@ -41,6 +42,7 @@ import type { LogWriter } from "./log/log.ts";
 import { CallMetrics } from "./metrics/calls.ts";
 import { Collections } from "./metrics/collections.ts";
 import { RestartMonitor } from "./restart/monitor.ts";
+import { Activations } from "./snapshot/activation/activations.ts";
 import { SnapshotService } from "./snapshot/service.ts";
 import { openSnapshotters } from "./snapshot/snapshotters.ts";
 import { Backup } from "./store/backup.ts";
@@ -179,6 +181,15 @@ export class Daemon {
       log: this.#log,
     });
     snapshots.recover();
+    const activations = new Activations({
+      database,
+      leases,
+      namespaces,
+      directory: join(this.#config.state, "io.containerd.mount-manager.v1.bolt", "t"),
+      roots: [root],
+      log: this.#log,
+    });
+    activations.recover().catch((error) => this.#log.warn("cannot take old mounts away", { error }));
     this.#snapshots = snapshots;
     this.#collector = new Collector({
       database,
@@ -227,6 +238,7 @@ export class Daemon {
         }),
       )
       .register("containerd.services.leases.v1.Leases", leasesService(leases, collector))
+      .register("containerd.services.mounts.v1.Mounts", mountsService(activations))
       .register("containerd.services.namespaces.v1.Namespaces", namespacesService(namespaces))
       .register("containerd.services.sandbox.v1.Controller", sandboxControllerService(tasks.sandboxes, this.#exchange))
       .register("containerd.services.sandbox.v1.Store", sandboxStoreService(sandboxes))

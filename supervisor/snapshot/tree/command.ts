@@ -3,7 +3,16 @@
  * may take long, and are synchronous.
  */
 
-import { bytesOf, close, dieWithParent, O, openPath, setUmask, syncFileSystem } from "../../../shim/linux/index.ts";
+import {
+  bytesOf,
+  close,
+  dieWithParent,
+  type Mount,
+  O,
+  openPath,
+  setUmask,
+  syncFileSystem,
+} from "../../../shim/linux/index.ts";
 import type { Usage } from "../snapshotter.ts";
 
 /** Runs `tree ACTION PARENT PATH...`: answers on standard output, or complains and fails. @returns the exit status */
@@ -25,6 +34,16 @@ export async function tree(args: readonly string[]): Promise<number> {
     case "sync":
       sync(first);
       return 0;
+    case "mount": {
+      const [mount = "", target = ""] = paths;
+      (await import("./mount.ts")).makeMount(JSON.parse(mount) as Mount, target);
+      return 0;
+    }
+    case "unmount": {
+      const { removeMount } = await import("./mount.ts");
+      for (const target of paths) removeMount(target);
+      return 0;
+    }
     default:
       await Bun.write(Bun.stderr, "berth tree is started by the daemon\n");
       return 1;

@@ -1,7 +1,7 @@
 /** Processes that work on trees of files in the daemon's place. */
 
 import { join } from "node:path";
-import type { Usage } from "../snapshotter.ts";
+import type { SnapshotMount, Usage } from "../snapshotter.ts";
 
 /** Longer than any disk that works takes. */
 const DEADLINE_MS = 3_600_000;
@@ -24,6 +24,16 @@ export async function copyTree(from: string, to: string): Promise<void> {
 /** Counts what a tree takes, whatever its names and its depth. @throws Error */
 export async function usageOfTree(directory: string, signal?: AbortSignal): Promise<Usage> {
   return JSON.parse(await run("usage", [directory], signal)) as Usage;
+}
+
+/** Makes a mount on an empty directory; a `loop` on nothing. @throws Error */
+export async function makeMount(mount: SnapshotMount, target: string): Promise<void> {
+  await run("mount", [JSON.stringify(mount), target]);
+}
+
+/** Takes mounts away, in this order; those that are gone are fine. @throws Error */
+export async function removeMounts(targets: readonly string[]): Promise<void> {
+  if (targets.length > 0) await run("unmount", targets);
 }
 
 async function run(action: string, paths: readonly string[], signal?: AbortSignal): Promise<string> {
@@ -64,7 +74,8 @@ class TreeError extends Error {
   readonly code: string | undefined;
 
   constructor(action: string, paths: readonly string[], complaint: string) {
-    super(`${action} ${paths.join(" to ")}: ${complaint}`);
+    // Calls about mounts name what they are about themselves.
+    super(action.endsWith("mount") ? complaint : `${action} ${paths.join(" to ")}: ${complaint}`);
     this.code = /no space left|quota exceeded/i.test(complaint) ? "ENOSPC" : undefined;
   }
 }
