@@ -2,11 +2,12 @@
  * Keeps a copy of the database beside it, for the day on which the file itself is lost. The copy is of some time ago:
  * soon after images have changed, whose names nothing else on disk tells, and now and then after anything else has.
  *
- * While the file is copied it does not change: commits go to the log, and no checkpoint is made.
+ * While the file is copied it does not change: commits go to the log, and no checkpoint is made. Where one had to be,
+ * for a disk that was full, the copy is not used.
  */
 
 import { constants } from "node:fs";
-import { copyFile, open, rename, rm } from "node:fs/promises";
+import { copyFile, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Database } from "./database.ts";
 import { syncDirectory } from "./file.ts";
@@ -83,7 +84,10 @@ export class Backup {
     database.run("PRAGMA wal_checkpoint(PASSIVE)");
     database.run("PRAGMA wal_autocheckpoint = 0");
     try {
+      const before = await stat(database.path, { bigint: true });
       await copyFile(database.path, temporary, constants.COPYFILE_FICLONE);
+      const after = await stat(database.path, { bigint: true });
+      if (before.mtimeNs !== after.mtimeNs) throw new Error(`${database.path} changed while it was copied`);
       const file = await open(temporary, "r+");
       await file.datasync().finally(() => file.close());
       await rename(temporary, path);
