@@ -319,11 +319,12 @@ export class TaskManager {
     exit: Exit,
     { withExit, isFound }: { withExit: boolean; isFound: boolean },
   ): void {
-    const { exchange } = this.#options;
+    const { exchange, log } = this.#options;
     const end = { containerId: id, pid: exit.pid, exitStatus: exit.status, exitedAt: timeOr(exit.at) };
     const tell = (topic: string, name: string, value: Uint8Array): void => {
       const event = { type_url: `containerd.events.${name}`, value };
       const envelope = { timestamp: now(), namespace, topic, event };
+      log.debug("event published", { ns: namespace, topic, type: event.type_url });
       if (isFound) exchange.forwardMissed(envelope);
       else exchange.forward(envelope);
     };

@@ -59,6 +59,12 @@ export class TaskRoom {
     await clearSocket(address);
     const socket = new EventSocket(address, (envelope) => {
       const kind = tasks.observe(envelope);
+      const { namespace: ns, topic, event } = envelope;
+      log.debug(kind === "told" ? "event dropped: told already" : "event forwarded", {
+        ns,
+        topic,
+        type: event?.type_url,
+      });
       if (kind === "missed") exchange.forwardMissed(envelope);
       else if (kind === "new") exchange.forward(envelope);
     });
