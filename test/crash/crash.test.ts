@@ -1,0 +1,156 @@
+/**
+ * SIGKILL to berthd at random moments under load: it is back in under a second, has everything that it said was done,
+ * adopts every container, tells every exit once, and `berth check` finds nothing wrong.
+ *
+ * BERTH_CRASHES: how often (300; `--quick` 25), BERTH_SEED: what chance begins with.
+ */
+
+import { afterAll, beforeAll, expect } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Berthd } from "../lib/berthd.ts";
+import { expectNoLeak, inventory } from "../lib/leak.ts";
+import { whyNoContainers } from "../lib/paths.ts";
+import { Random } from "../lib/random.ts";
+import { Registry } from "../lib/registry.ts";
+import { processScope } from "../lib/scope.ts";
+import { testUnless } from "../lib/skip.ts";
+import { waitFor } from "../lib/wait.ts";
+import { Exits } from "./exits.ts";
+import { Load, services, within } from "./load.ts";
+import { broken, Model } from "./model.ts";
+import { check, survey } from "./survey.ts";
+
+const crashes = Number(process.env["BERTH_CRASHES"] ?? (process.env["BERTH_QUICK"] ? 25 : 300));
+const seed = Number(process.env["BERTH_SEED"] ?? 20_261_120);
+/** Milliseconds from the start of the process to the first answer. */
+const startLimit = 1_000;
+const scope = processScope();
+const impossible = whyNoContainers();
+let daemon: Berthd;
+let registry: Registry;
+let load: Load;
+
+if (impossible === undefined) {
+  beforeAll(async () => {
+    daemon = new Berthd(join(scope.dir, "d"), `${scope.token}-crash`);
+    await daemon.start();
+    await daemon.importImage();
+    registry = new Registry(join(scope.dir, "registry"));
+  }, 60_000);
+  afterAll(async () => {
+    load?.close();
+    registry?.stop();
+    if (!daemon.running) await daemon.start();
+    const { stdout } = await daemon.ctr(["containers", "ls", "-q"]);
+    for (const id of stdout.split("\n").filter((one) => one !== "")) {
+      await daemon.ctr(["tasks", "delete", "--force", id]);
+      await daemon.ctr(["containers", "delete", id]);
+    }
+    await daemon.stop();
+    const mine = new Set([...inventory(scope)].filter((item) => item.startsWith("descriptor")));
+    await expectNoLeak(mine, () => inventory(scope, daemon), 10_000);
+  }, 120_000);
+}
+
+testUnless(
+  impossible,
+  `R02 R04 R06 SIGKILL to berthd at ${crashes} random moments under load (seed ${seed})`,
+  async () => {
+    const random = new Random(seed);
+    const model = new Model();
+    const missing = await registry.start();
+    if (missing !== undefined) console.log(`no pulls in the load: ${missing}`);
+    const host = missing === undefined ? registry.host : undefined;
+    load = new Load({ daemon, model, random, workers: 4, tasks: true, registry: host });
+    const exits = new Exits(daemon);
+    exits.start();
+    const starts: number[] = [];
+    const wrong: string[] = [];
+    for (let crash = 1; crash <= crashes && wrong.length === 0; crash++) {
+      load.start();
+      await Bun.sleep(random.between(20, 600));
+      await daemon.kill();
+      // Some time without it, so that containers end meanwhile.
+      if (random.next() < 0.3) await Bun.sleep(random.between(0, 400));
+      const begun = performance.now();
+      await daemon.start();
+      const client = load.reconnect();
+      await within(client.call("containerd.services.version.v1.Version", "Version", {}));
+      const ms = performance.now() - begun;
+      starts.push(ms);
+      // The load goes on for a moment against the new daemon.
+      if (random.next() < 0.5) await Bun.sleep(random.between(0, 200));
+      await load.stop();
+      const found = await survey(daemon, client, load.archives, crash % 10 === 0);
+      wrong.push(...found.wrong, ...broken(model.promises(), found.there));
+      wrong.push(...(await endings(client, found.there)));
+      if (crash % 5 === 0 || crash === crashes) wrong.push(...(await check(daemon, crash % 50 === 0)));
+      if (ms > startLimit) wrong.push(`it took ${Math.round(ms)} ms to start`);
+      model.settle(found.there);
+      for (const line of wrong) console.error(`crash ${crash}: ${line}`);
+      if (crash % 25 === 0) console.log(`${crash} crashes: ${model.done} calls done, ${model.failed} cut off`);
+    }
+    const last = await survey(daemon, load.client, load.archives, false);
+    // A client that was cut off may have left one that is made and not started, or killed and not deleted.
+    const having = (kind: string, status: string): string[] =>
+      model.present(kind).filter((id) => last.there.get(`${kind}/${id}`) === status);
+    wrong.push(...(await logsGrow(having("running", "2"))));
+    const stopped = having("ending", "3");
+    await waitFor("every exit to be told", () => stopped.every((id) => exits.count(id) > 0), { timeout: 20_000 }).catch(
+      () => {},
+    );
+    const untold = stopped.filter((id) => exits.count(id) === 0);
+    const ended = exits.ended();
+    if (untold.length > 0) wrong.push(`exits that were never told: ${untold.join(" ")}`);
+    const twice = ended.filter((id) => exits.count(id) > 1);
+    if (twice.length > 0) wrong.push(`exits that were told twice: ${twice.join(" ")}`);
+    await exits.stop();
+    starts.sort((a, b) => a - b);
+    const at = (part: number): number => Math.round(starts[Math.floor((starts.length - 1) * part)] ?? 0);
+    console.log(
+      `${starts.length} crashes, ${model.done} calls done, ${model.failed} cut off; start to first answer: ` +
+        `median ${at(0.5)} ms, 95 % ${at(0.95)} ms, longest ${at(1)} ms; ${ended.length} exits told`,
+    );
+    expect(wrong).toEqual([]);
+  },
+  3_000_000,
+);
+
+/** Containers that have ended: Wait must answer the status that is in their name. */
+async function endings(client: Load["client"], there: ReadonlyMap<string, string>): Promise<string[]> {
+  const wrong: string[] = [];
+  const where = { namespace: daemon.namespace };
+  for (const [key, status] of there) {
+    const wanted = /^ending\/(ends(\d+)-\d+)$/.exec(key);
+    // 3: stopped
+    if (wanted === null || status !== "3") continue;
+    const request = { containerId: wanted[1] ?? "" };
+    try {
+      const { exitStatus } = await within(client.call(services.tasks, "Wait", request, where));
+      if (exitStatus !== Number(wanted[2])) wrong.push(`${wanted[1]} ended with ${exitStatus}`);
+    } catch (error) {
+      wrong.push(`Wait for ${wanted[1]}: ${(error as Error).message}`);
+    }
+  }
+  return wrong;
+}
+
+/** Containers that run write to their logs as before. */
+async function logsGrow(ids: readonly string[]): Promise<string[]> {
+  const sizes = (): Map<string, number> =>
+    new Map(
+      ids.map((id) => {
+        try {
+          return [id, readFileSync(join(daemon.dir, "files", `${id}.log`)).length];
+        } catch {
+          return [id, 0];
+        }
+      }),
+    );
+  const before = sizes();
+  await Bun.sleep(1_000);
+  return [...sizes()]
+    .filter(([id, size]) => size <= (before.get(id) ?? 0))
+    .map(([id]) => `the log of ${id} stands still`);
+}
