@@ -42,7 +42,7 @@ export class Intents {
   }
 
   /**
-   * Runs `action` with an intent on disk. `action` drops the intent in the transaction of its success; when it throws, the
+   * Runs `action`, with an intent on disk if it happens in another process. `action` drops the intent in the transaction of its success; when it throws, the
    * intent is settled by what the other process says.
    * @param alongside in the transaction that records the intent
    */
@@ -54,6 +54,7 @@ export class Intents {
     action: () => Promise<T>,
     alongside: () => void = () => undefined,
   ): Promise<T> {
+    if (!through.isRemote) return action();
     const busy = `${snapshotter} ${backend}`;
     this.#busy.add(busy);
     try {
@@ -66,6 +67,12 @@ export class Intents {
           JSON.stringify(intent),
         );
       });
+    } catch (error) {
+      // Nothing is begun.
+      this.#busy.delete(busy);
+      throw error;
+    }
+    try {
       return await action();
     } catch (error) {
       this.#busy.delete(busy);
@@ -79,6 +86,25 @@ export class Intents {
       throw error;
     } finally {
       this.#busy.delete(busy);
+    }
+  }
+
+  /**
+   * Removes a snapshot there. It is done for the caller when its record is gone; what cannot be removed yet is removed
+   * later.
+   * @param removeRecord in the transaction that records the intent
+   */
+  async remove(snapshotter: string, key: string, through: Snapshotter, removeRecord: () => void): Promise<void> {
+    let isBegun = false;
+    const remove = async (): Promise<void> => {
+      isBegun = true;
+      await through.remove(key, () => this.drop(snapshotter, key));
+    };
+    try {
+      await this.during(snapshotter, key, { verb: "remove" }, through, remove, removeRecord);
+    } catch (error) {
+      if (!isBegun) throw error;
+      this.#log.warn("a proxy snapshotter did not remove a snapshot", { snapshotter, key, error });
     }
   }
 

@@ -140,6 +140,15 @@ test("what the other process did before a crash of ours is finished or undone", 
   await near.service.remove(ns, undefined, remote, "layer");
 });
 
+test("a removal that is refused here is not done there", async () => {
+  await using near = openNear();
+  await near.service.prepare(ns, undefined, remote, "key", "", {});
+  expect(await near.service.collect(ns, remote, "key", () => false)).toBe(false);
+  expect(await farKeys()).toEqual(["default/1/key"]);
+  expect(await near.service.collect(ns, remote, "key", () => true)).toBe(true);
+  expect(await farKeys()).toEqual([]);
+});
+
 test("while the other process is away calls fail at once; then they go through again", async () => {
   await using near = openNear();
   await near.service.prepare(ns, undefined, remote, "key", "", {});
