@@ -1,8 +1,14 @@
 /** `npm run bench -- NAME [OPTION...]`: the benches of berth, by name. */
 
-import { benchShim, UsageError, usage } from "./shim/main.ts";
+import { UsageError } from "./figure.ts";
+import { benchShim, usage as shimUsage } from "./shim/main.ts";
+import { benchSupervisor, usage as supervisorUsage } from "./supervisor/main.ts";
 
-const benches: Record<string, (args: readonly string[]) => Promise<boolean>> = { shim: benchShim };
+const benches: Record<string, (args: readonly string[]) => Promise<boolean>> = {
+  shim: benchShim,
+  supervisor: benchSupervisor,
+};
+const usage = `${shimUsage}\n${supervisorUsage}`;
 
 const [name = "", ...args] = process.argv.slice(2);
 const bench = benches[name];

@@ -1,5 +1,7 @@
 /** The figures of the shim bench: what each is called, its unit, and what is asked of it. */
 
+import type { Figure } from "../figure.ts";
+
 /** The measurements that `--only` chooses from; each yields one or more figures. */
 export const measurementNames = [
   "run",
@@ -14,27 +16,6 @@ export const measurementNames = [
 ] as const;
 
 export type MeasurementName = (typeof measurementNames)[number];
-
-export type Unit = "s" | "B/s" | "kB" | "x" | "/min";
-
-/**
- * How a figure is judged: `ratio` is the last runtime's median over the first runtime's, `own` is each runtime's own
- * median against the limit, `none` is shown for information.
- */
-export type Judgement = "ratio" | "own" | "none";
-
-export interface Figure {
-  readonly id: string;
-  readonly measurement: MeasurementName;
-  readonly title: string;
-  readonly unit: Unit;
-  readonly better: "lower" | "higher";
-  readonly judged: Judgement;
-  /** The limit that must be kept: an upper bound when lower is better, else a lower bound. */
-  readonly must?: number;
-  /** The limit that is aimed at. */
-  readonly aim?: number;
-}
 
 const wall = { unit: "s", better: "lower", judged: "ratio" } as const;
 const rate = { unit: "B/s", better: "higher", judged: "ratio" } as const;
@@ -117,8 +98,6 @@ export const figures = [
   { id: "burst-anonymous", measurement: "burst", title: "  of it anonymous", ...size, ...shown },
 ] as const satisfies readonly Figure[];
 
-export type FigureId = (typeof figures)[number]["id"];
-
 /** How much is measured. Times are in seconds. */
 export interface Scale {
   readonly pairs: number;
@@ -174,22 +153,3 @@ export const quickScale: Scale = {
   burstSettle: 30,
   burstFresh: 4,
 };
-
-/** The samples of every figure so far, by figure and runtime. */
-export class Samples {
-  readonly #values = new Map<FigureId, Map<string, number[]>>();
-
-  /** Records one sample. */
-  add(figure: FigureId, runtime: string, value: number): void {
-    const byRuntime = this.#values.get(figure) ?? new Map<string, number[]>();
-    this.#values.set(figure, byRuntime);
-    const values = byRuntime.get(runtime) ?? [];
-    byRuntime.set(runtime, values);
-    values.push(value);
-  }
-
-  /** The samples of one figure of one runtime, in the order they were taken; empty when not measured. */
-  of(figure: FigureId, runtime: string): readonly number[] {
-    return this.#values.get(figure)?.get(runtime) ?? [];
-  }
-}

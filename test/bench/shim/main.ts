@@ -4,13 +4,14 @@ import { existsSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { builtShim } from "../../lib/paths.ts";
+import { parseOnly, parseScale, Samples, UsageError } from "../figure.ts";
 import { describeMachine, loadAverage, versionOf } from "../machine.ts";
-import { fullScale, type MeasurementName, measurementNames, quickScale, Samples, type Scale } from "./figures.ts";
+import { formatJson, formatMarkdown, formatTable, makeRows, type Report, type ReportedRuntime } from "../report.ts";
+import { figures, fullScale, type MeasurementName, measurementNames, quickScale } from "./figures.ts";
 import { measureBurst, measureIdle, measureLeak } from "./idle.ts";
 import { measureCrash, measureExec, measureLife, measureRun } from "./latency.ts";
 import { measureMany } from "./many.ts";
 import type { Bench } from "./measure.ts";
-import { formatJson, formatMarkdown, formatTable, makeRows, type Report, type ReportedRuntime } from "./report.ts";
 import { Rig, type Runtime } from "./rig.ts";
 import { measureThroughput } from "./throughput.ts";
 
@@ -35,11 +36,6 @@ const measurements: Record<MeasurementName, (bench: Bench) => Promise<void>> = {
   burst: measureBurst,
 };
 
-/** A wrong command line; the message says what is wrong. */
-export class UsageError extends Error {
-  override name = "UsageError";
-}
-
 function parseRuntimes(text: string | undefined): Runtime[] {
   const reference = Bun.which("containerd-shim-runc-v2");
   const list = text ?? `go=${reference ?? ""},berth=${builtShim}`;
@@ -56,27 +52,6 @@ function parseRuntimes(text: string | undefined): Runtime[] {
     throw new UsageError("two runtimes have one name");
   }
   return runtimes;
-}
-
-function parseOnly(text: string | undefined): MeasurementName[] {
-  const names = text?.split(",") ?? [...measurementNames];
-  const wrong = names.find((name) => !measurementNames.some((known) => known === name));
-  if (wrong !== undefined) {
-    throw new UsageError(`no measurement ${JSON.stringify(wrong)}`);
-  }
-  return measurementNames.filter((name) => names.includes(name));
-}
-
-function parseScale(base: Scale, text: string | undefined): Scale {
-  const scale: Record<string, number> = { ...base };
-  for (const pair of text?.split(",") ?? []) {
-    const [key = "", value = ""] = pair.split("=");
-    if (scale[key] === undefined || !(Number(value) > 0)) {
-      throw new UsageError(`no size ${JSON.stringify(pair)}`);
-    }
-    scale[key] = Number(value);
-  }
-  return { ...base, ...scale };
 }
 
 function describeRuntime(runtime: Runtime): ReportedRuntime {
@@ -103,7 +78,7 @@ export async function benchShim(args: readonly string[]): Promise<boolean> {
     },
   });
   const runtimes = parseRuntimes(values.runtimes);
-  const names = parseOnly(values.only);
+  const names = parseOnly(measurementNames, values.only);
   const scale = parseScale(values.quick ? quickScale : fullScale, values.scale);
   const machine = await describeMachine();
   const versions = { containerd: versionOf(["containerd", "--version"]), runc: versionOf(["runc", "--version"]) };
@@ -142,10 +117,11 @@ export async function benchShim(args: readonly string[]): Promise<boolean> {
     loadAtEnd: loadAverage(),
     versions,
     runtimes: runtimes.map(describeRuntime),
-    scale,
+    scale: { ...scale },
     seconds: (performance.now() - begin) / 1000,
     failures,
     rows: makeRows(
+      figures,
       samples,
       runtimes.map(({ name }) => name),
     ),

@@ -1,7 +1,11 @@
 /** What every measurement is given, and the order in which runtimes take turns. */
 
-import type { Samples, Scale } from "./figures.ts";
+import type { Samples } from "../figure.ts";
+import { inTurns } from "../turns.ts";
+import type { Scale } from "./figures.ts";
 import type { Rig, Runtime } from "./rig.ts";
+
+export { each, seconds } from "../turns.ts";
 
 /** The tools of a measurement. */
 export interface Bench {
@@ -22,39 +26,11 @@ export function freshId(runtime: Runtime): string {
   return `${runtime.name}-${counter}`;
 }
 
-/**
- * Measures in pairs, A B, B A, A B ..., so that what drifts on the machine falls on both alike. One round before is not
- * recorded: it fills the page cache.
- *
- * @param measure called with `record` false for the round before
- */
-export async function inPairs(
+/** {@link inTurns} with the runtimes of a bench. */
+export function inPairs(
   bench: Bench,
   pairs: number,
   measure: (runtime: Runtime, record: boolean) => Promise<void>,
 ): Promise<void> {
-  for (let pair = -1; pair < pairs; pair++) {
-    const order = pair % 2 === 0 ? bench.runtimes : [...bench.runtimes].reverse();
-    for (const runtime of order) {
-      await measure(runtime, pair >= 0);
-    }
-  }
-}
-
-/** Seconds that a piece of work takes. */
-export async function seconds(work: () => Promise<unknown>): Promise<number> {
-  const begin = performance.now();
-  await work();
-  return (performance.now() - begin) / 1000;
-}
-
-/** Runs `work` on each item, at most `width` at once. */
-export async function each<T>(items: readonly T[], width: number, work: (item: T) => Promise<unknown>): Promise<void> {
-  const queue = [...items];
-  const worker = async (): Promise<void> => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) {
-      await work(item);
-    }
-  };
-  await Promise.all(Array.from({ length: width }, worker));
+  return inTurns(bench.runtimes, pairs, measure);
 }

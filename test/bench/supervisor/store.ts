@@ -76,7 +76,10 @@ export async function measureEvents(address: string, count: number, subscribers 
   const { PublishRequest, SubscribeRequest } = containerd.services.events.v1;
   const events = "/containerd.services.events.v1.Events";
   const value = containerd.events.TaskStart.encode({ containerId: "c1", pid: 1234 }).finish();
-  const message = PublishRequest.encode({ topic: "/tasks/start", event: { type_url: "containerd.events.TaskStart", value } }).finish();
+  const message = PublishRequest.encode({
+    topic: "/tasks/start",
+    event: { type_url: "containerd.events.TaskStart", value },
+  }).finish();
   const wires = Array.from({ length: subscribers }, () => new Wire(address));
   const readers = wires.map((wire) => {
     const counter = new Counter();

@@ -1,8 +1,8 @@
 /** The figures as a table for people, as Markdown, and as JSON. */
 
-import type { Machine } from "../machine.ts";
-import { type Summary, summarize } from "../statistics.ts";
-import { type Figure, type FigureId, figures, type Samples, type Scale, type Unit } from "./figures.ts";
+import type { Figure, Samples, Unit } from "./figure.ts";
+import type { Machine } from "./machine.ts";
+import { type Summary, summarize } from "./statistics.ts";
 
 /** Whether a figure keeps its limits; `shown` has none. */
 export type Verdict = "ok, aim met" | "ok" | "MISS" | "shown";
@@ -17,7 +17,7 @@ export interface Column extends Summary {
 
 /** One line of the table. */
 export interface Row {
-  readonly id: FigureId;
+  readonly id: string;
   readonly title: string;
   readonly unit: Unit;
   readonly better: "lower" | "higher";
@@ -39,7 +39,7 @@ export interface ReportedRuntime {
 
 /** Everything that one run of the bench says. */
 export interface Report {
-  readonly bench: "shim";
+  readonly bench: string;
   readonly date: string;
   readonly quick: boolean;
   readonly command: string;
@@ -48,7 +48,7 @@ export interface Report {
   readonly loadAtEnd: number;
   readonly versions: Record<string, string>;
   readonly runtimes: readonly ReportedRuntime[];
-  readonly scale: Scale;
+  readonly scale: Readonly<Record<string, number>>;
   readonly seconds: number;
   readonly rows: readonly Row[];
   /** Measurements that ended early, and why. Their figures may be absent or have fewer samples. */
@@ -65,9 +65,9 @@ export function judge(figure: Figure, value: number): Verdict {
 }
 
 /** The rows of all figures that were measured. */
-export function makeRows(samples: Samples, runtimes: readonly string[]): Row[] {
+export function makeRows(figures: readonly Figure[], samples: Samples, runtimes: readonly string[]): Row[] {
   const rows: Row[] = [];
-  for (const figure of figures as readonly (Figure & { readonly id: FigureId })[]) {
+  for (const figure of figures) {
     const columns: Column[] = [];
     for (const runtime of runtimes) {
       const values = samples.of(figure.id, runtime);
@@ -111,6 +111,8 @@ export function formatValue(value: number, unit: Unit): string {
       return value.toFixed(2);
     case "/min":
       return `${Number(value.toFixed(1))} /min`;
+    case "/s":
+      return `${Math.round(value).toLocaleString("en")} /s`;
   }
 }
 
