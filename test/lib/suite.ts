@@ -40,8 +40,9 @@ let suites = 0;
 /**
  * Starts a daemon before the file's tests and removes it after. Where containers cannot run at all, the tests are
  * skipped with the reason.
+ * @param make makes the daemon; the one under test unless told
  */
-export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
+export function containerSuite(options: DaemonOptions = {}, make: typeof makeDaemon = makeDaemon): ContainerSuite {
   const impossible = whyNoContainers();
   let daemon: Daemon | undefined;
   let events: EventCollector | undefined;
@@ -53,7 +54,7 @@ export function containerSuite(options: DaemonOptions = {}): ContainerSuite {
     beforeAll(async () => {
       if (testsBerth && !existsSync(builtShim)) throw new Error(`${builtShim} is missing: npm run build makes it`);
       const scope = processScope();
-      daemon = makeDaemon(join(scope.dir, `d${number}`), `${scope.token}-n${number}`, options);
+      daemon = make(join(scope.dir, `d${number}`), `${scope.token}-n${number}`, options);
       await daemon.start();
       await daemon.importImage();
       events = new EventCollector(daemon);

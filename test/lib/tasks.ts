@@ -14,7 +14,7 @@ message Timestamp { int64 seconds = 1; int32 nanos = 2; }
 message Process { string container_id = 1; string id = 2; uint32 pid = 3; uint32 status = 4; string stdin = 5; string stdout = 6;
   string stderr = 7; bool terminal = 8; uint32 exit_status = 9; Timestamp exited_at = 10; }
 message CreateRequest { string container_id = 1; repeated Mount rootfs = 3; string stdin = 4; string stdout = 5; string stderr = 6;
-  bool terminal = 7; Any options = 9; }
+  bool terminal = 7; Any options = 9; string runtime_path = 10; }
 message ExecRequest { string container_id = 1; string stdin = 2; string stdout = 3; string stderr = 4; bool terminal = 5; Any spec = 6;
   string exec_id = 7; }
 message IdRequest { string container_id = 1; string exec_id = 2; }

@@ -1,0 +1,302 @@
+/** Tasks of berthd, beyond what the suites of the shim ask of any daemon: its death at each step of a container's life. */
+
+import { expect } from "bun:test";
+import { chmodSync, existsSync, lstatSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { containerd, google } from "../../proto/gen/supervisor.js";
+import { Client } from "../../proto/ttrpc/index.ts";
+import { Berthd } from "../lib/berthd.ts";
+import type { Daemon } from "../lib/daemon.ts";
+import { imageName } from "../lib/image.ts";
+import { findShim, isAlive } from "../lib/process.ts";
+import { containerSuite, type TestContext } from "../lib/suite.ts";
+import { code, RpcError } from "../lib/tasks.ts";
+import { waitFor } from "../lib/wait.ts";
+
+const runc = "io.containerd.runc.v2";
+const suite = containerSuite({}, (dir, namespace, options) => new Berthd(dir, namespace, options));
+const shell = (script: string) => ["sh", "-c", script];
+const process_ = (args: string[]) => ({ args, cwd: "/", env: ["PATH=/bin"], user: { uid: 0, gid: 0 } });
+
+/** SIGKILL, at once a new daemon, and a subscriber that comes back. */
+async function crash({ daemon, events }: TestContext, meanwhile: () => unknown = () => undefined): Promise<void> {
+  await daemon.kill();
+  await meanwhile();
+  await daemon.start();
+  await events.start();
+}
+
+function exitsOf({ events }: TestContext, id: string, process = id): number {
+  return events.of(id).filter(({ topic, body }) => topic === "/tasks/exit" && body["id"] === process).length;
+}
+
+suite.test("R06 a task that was created and not started outlives the daemon", async (context) => {
+  const { daemon, tasks, events } = context;
+  const id = context.id();
+  const pid = await tasks.create(id, imageName, ["sleep", "1000"], runc);
+  await crash(context);
+  expect(await tasks.get(id)).toMatchObject({ pid, status: "CREATED" });
+  expect(await tasks.start(id)).toBe(pid);
+  expect(await tasks.killAndFinish(id)).toBe(137);
+  await events.wait(id, "delete");
+  expect(exitsOf(context, id)).toBe(1);
+  expect(daemon.log()).not.toContain("leaked");
+});
+
+suite.test(
+  "R01 an exit while no daemon is there is told once to who comes back, and Wait answers it",
+  async (context) => {
+    const { daemon, tasks, events } = context;
+    const id = context.id();
+    await daemon.runDetached(id, shell("sleep 0.3; exit 7"));
+    const { pid } = await tasks.get(id);
+    await crash(context, () => waitFor("the end", () => !isAlive(pid)));
+    expect(await tasks.wait(id)).toBe(7);
+    expect(await events.wait(id, "exit")).toMatchObject({ body: { exit_status: 7, pid } });
+    expect(await tasks.finish(id)).toBe(7);
+    await events.wait(id, "delete");
+    expect(exitsOf(context, id)).toBe(1);
+  },
+);
+
+suite.test("R01 an exec goes on without the daemon, and its end is told once", async (context) => {
+  const { daemon, tasks, events } = context;
+  const id = context.id();
+  await daemon.runDetached(id, ["sleep", "1000"]);
+  await tasks.exec(id, "e1", process_(["sleep", "1000"]));
+  const pid = await tasks.start(id, "e1");
+  await tasks.exec(id, "e2", process_(["true"]));
+  await crash(context);
+  expect(await tasks.get(id, "e1")).toMatchObject({ pid, status: "RUNNING" });
+  expect(await tasks.get(id, "e2")).toMatchObject({ status: "CREATED" });
+  const waiting = tasks.wait(id, "e1");
+  await tasks.kill(id, 9, { execId: "e1" });
+  expect(await waiting).toBe(137);
+  expect(await tasks.deleteExec(id, "e1")).toEqual({ pid, exitStatus: 137 });
+  await tasks.start(id, "e2");
+  expect(await tasks.wait(id, "e2")).toBe(0);
+  await tasks.deleteExec(id, "e2");
+  await tasks.killAndFinish(id);
+  await events.wait(id, "delete");
+  expect([exitsOf(context, id, "e1"), exitsOf(context, id, "e2"), exitsOf(context, id)]).toEqual([1, 1, 1]);
+});
+
+for (const delay of [0, 3, 6, 10, 15, 25, 40]) {
+  suite.test(
+    `R06 the daemon dies ${delay} ms into a Create: the task is there or not, and nothing else`,
+    async (context) => {
+      const { daemon, tasks } = context;
+      const id = context.id();
+      await tasks.createContainer(id, imageName, ["sleep", "1000"], runc);
+      const creating = tasks.createTask(id).catch((error: unknown) => error);
+      await Bun.sleep(delay);
+      await crash(context);
+      await creating;
+      const state = await tasks.get(id).catch((error: unknown) => error);
+      if (state instanceof RpcError) {
+        expect(state.code).toBe(code.notFound);
+        await waitFor("the bundle to go", () => !existsSync(daemon.bundle(id)));
+        // Its id can be used at once.
+        await tasks.createTask(id);
+      }
+      await tasks.start(id);
+      expect(await tasks.killAndFinish(id)).toBe(137);
+    },
+  );
+}
+
+for (const delay of [0, 4, 8, 14]) {
+  suite.test(`R05 the daemon dies ${delay} ms into a Delete: what is left can be deleted`, async (context) => {
+    const { daemon, tasks } = context;
+    const id = context.id();
+    await daemon.runDetached(id, ["true"]);
+    await tasks.wait(id);
+    const deleting = tasks.delete(id).catch((error: unknown) => error);
+    await Bun.sleep(delay);
+    await crash(context);
+    await deleting;
+    await tasks.delete(id).catch((error: unknown) => {
+      if (!(error instanceof RpcError) || error.code !== code.notFound) throw error;
+    });
+    await waitFor("the bundle to go", () => !existsSync(daemon.bundle(id)));
+    await tasks.removeContainer(id);
+  });
+}
+
+suite.test("R05 a Delete whose caller has gone goes on, and the next one joins it", async ({ daemon, tasks, id }) => {
+  const c = id();
+  await daemon.runDetached(c, shell("exit 3"));
+  await tasks.wait(c);
+  const call = (timeout: number) =>
+    tasks.call("Delete", "IdRequest", { containerId: c }, "DeleteResponse", timeout).catch((error: unknown) => error);
+  const all = await Promise.all([call(1), call(10_000), call(10_000)]);
+  expect(all.slice(1)).toEqual([
+    expect.objectContaining({ exitStatus: 3 }),
+    expect.objectContaining({ exitStatus: 3 }),
+  ]);
+  await tasks.removeContainer(c);
+});
+
+suite.test("R02 R08 a shim that dies with the daemon: what it ran is ended, and told once", async (context) => {
+  const { daemon, tasks, events } = context;
+  const id = context.id();
+  await daemon.runDetached(id, ["sleep", "1000"]);
+  const { pid } = await tasks.get(id);
+  const shim = findShim(daemon.namespace, id);
+  await crash(context, () => process.kill(shim?.pid ?? 0, "SIGKILL"));
+  await expect(tasks.get(id)).rejects.toThrow(`task ${id} not found`);
+  expect(isAlive(pid)).toBe(false);
+  await events.wait(id, "delete");
+  expect(exitsOf(context, id)).toBe(1);
+  expect(existsSync(daemon.bundle(id))).toBe(false);
+  await tasks.removeContainer(id);
+});
+
+suite.test("EV-6 a shim is killed: who waits is told how init ended, and the end is told once", async (context) => {
+  const { daemon, tasks, events } = context;
+  const id = context.id();
+  await daemon.runDetached(id, ["sleep", "1000"]);
+  const waiting = tasks.wait(id);
+  await Bun.sleep(100);
+  process.kill(findShim(daemon.namespace, id)?.pid ?? 0, "SIGKILL");
+  expect(await waiting).toBe(137);
+  await events.wait(id, "delete");
+  expect(exitsOf(context, id)).toBe(1);
+  await tasks.removeContainer(id);
+});
+
+suite.test(
+  "R07 a shim that does not answer keeps its container, and stalls nobody",
+  async (context) => {
+    const { daemon, tasks } = context;
+    const [stuck, other] = [context.id(), context.id()];
+    await daemon.runDetached(stuck, ["sleep", "1000"]);
+    await daemon.runDetached(other, ["sleep", "1000"]);
+    const { pid } = await tasks.get(stuck);
+    const shim = findShim(daemon.namespace, stuck)?.pid ?? 0;
+    process.kill(shim, "SIGSTOP");
+    try {
+      await crash(context);
+      const begun = performance.now();
+      expect((await tasks.get(other)).status).toBe("RUNNING");
+      expect(performance.now() - begun).toBeLessThan(1_000);
+      // As containerd: who asks gets no status, after the limit of State.
+      expect((await tasks.get(stuck)).status).toBe("UNKNOWN");
+    } finally {
+      process.kill(shim, "SIGCONT");
+    }
+    await waitFor("the status", async () => (await tasks.get(stuck)).status === "RUNNING");
+    expect(isAlive(pid)).toBe(true);
+    for (const id of [stuck, other]) await tasks.killAndFinish(id);
+  },
+  { timeout: 60_000 },
+);
+
+suite.test("leftovers of a crash are swept at the next start", async (context) => {
+  const { daemon } = context;
+  const id = context.id();
+  await daemon.kill();
+  const work = daemon.bundle(id).replace(daemon.state, daemon.root);
+  for (const path of [daemon.bundle(id), work, daemon.bundle(`${id}x`), daemon.bundle(`.${id}`)]) {
+    await Bun.write(join(path, "rest"), "");
+  }
+  writeFileSync(join(daemon.bundle(`${id}x`), "shim-binary-path"), "/gone/containerd-shim-gone-v1");
+  await daemon.start();
+  await context.events.start();
+  await waitFor("the sweep", () => readdirSync(join(daemon.bundle(id), "..")).length === 0);
+  await waitFor("the sweep of the twins", () => !existsSync(work));
+});
+
+suite.test(
+  "restart labels: an exit is followed by a new start, also after the daemon's death (R30)",
+  async (context) => {
+    const { daemon, tasks, events } = context;
+    const id = context.id();
+    const labels = ["--label", "containerd.io/restart.status=running"];
+    labels.push("--label", "containerd.io/restart.policy=on-failure:3");
+    await daemon.runDetached(id, ["sleep", "1000"], ["--null-io", ...labels]);
+    await tasks.kill(id, 9);
+    await events.wait(id, "start", 2);
+    expect(await restarts(daemon, id)).toBe("1");
+    const { pid } = await tasks.get(id);
+    const shim = findShim(daemon.namespace, id)?.pid ?? 0;
+    await crash(context, () => {
+      process.kill(pid, "SIGKILL");
+      process.kill(shim, "SIGKILL");
+    });
+    // The shim did not live to tell the exit: nobody knows that it was a failure but the clean-up.
+    await waitFor("the second restart", async () => (await restarts(daemon, id)) === "2", { timeout: 15_000 });
+    await daemon.ctr(["containers", "label", id, "containerd.io/restart.status="], { check: true });
+    await waitFor("the task", async () => (await daemon.status(id)) === "RUNNING");
+    await tasks.killAndFinish(id);
+  },
+);
+
+async function restarts(daemon: Daemon, id: string): Promise<string | undefined> {
+  const { stdout } = await daemon.ctr(["containers", "info", id], { check: true });
+  return (JSON.parse(stdout) as { Labels?: Record<string, string> }).Labels?.["containerd.io/restart.count"];
+}
+
+suite.test("the socket for events is root's and its group's; what is no event is refused", async ({ daemon }) => {
+  const path = `${daemon.address}.ttrpc`;
+  expect((lstatSync(path).mode & 0o777).toString(8)).toBe("660");
+  const client = await Client.connect({ unix: path });
+  const { ForwardRequest } = containerd.services.events.ttrpc.v1;
+  const forward = (envelope: object | undefined) =>
+    client.call(
+      "containerd.services.events.ttrpc.v1.Events",
+      "Forward",
+      ForwardRequest,
+      google.protobuf.Empty,
+      envelope === undefined ? {} : { envelope },
+    );
+  const good = { timestamp: { seconds: 1, nanos: 1 }, namespace: daemon.namespace, topic: "/tasks/oom" };
+  try {
+    await expect(forward(undefined)).rejects.toThrow("invalid");
+    for (const bad of [
+      { namespace: "../x" },
+      { namespace: "" },
+      { topic: "tasks" },
+      { topic: "" },
+      { timestamp: null },
+    ]) {
+      await expect(forward({ ...good, ...bad })).rejects.toThrow();
+    }
+    const event = { type_url: "containerd.events.TaskExit", value: new Uint8Array([0xff, 0xff]) };
+    await expect(forward({ ...good, topic: "/tasks/exit", event })).rejects.toThrow();
+    await forward(good);
+  } finally {
+    client.close();
+  }
+  expect(daemon.running).toBe(true);
+});
+
+suite.test("a shim that says nothing, or fails, is an error in containerd's words", async (context) => {
+  const { daemon, tasks } = context;
+  const id = context.id();
+  await tasks.createContainer(id, imageName, ["true"], runc);
+  const script = join(daemon.dir, "shim.sh");
+  writeFileSync(script, "#!/bin/sh\necho no such luck >&2\nexit 3\n");
+  chmodSync(script, 0o755);
+  const create = (runtimePath: string) => tasks.createTask(id, {}, { runtimePath });
+  await expect(create(script)).rejects.toThrow("failed to start shim: start failed: no such luck\n: exit status 3");
+  await expect(create("/bin/true")).rejects.toThrow("failed to start shim: start failed: failed to create TTRPC");
+  await expect(create("nope")).rejects.toThrow("failed to resolve runtime path: invalid runtime name nope");
+  expect(existsSync(daemon.bundle(id))).toBe(false);
+  await tasks.removeContainer(id);
+});
+
+suite.test("containerd's own shim serves under berthd, and is adopted", async (context) => {
+  const { tasks, events } = context;
+  const id = context.id();
+  await tasks.createContainer(id, imageName, ["sleep", "1000"], "io.containerd.runc.v2");
+  const runtimePath = Bun.which("containerd-shim-runc-v2");
+  if (runtimePath === null) return tasks.removeContainer(id);
+  await tasks.createTask(id, {}, { runtimePath });
+  const pid = await tasks.start(id);
+  await crash(context);
+  expect(await tasks.get(id)).toMatchObject({ pid, status: "RUNNING" });
+  expect(await tasks.killAndFinish(id)).toBe(137);
+  await events.wait(id, "delete");
+  expect(exitsOf(context, id)).toBe(1);
+});
