@@ -1,6 +1,6 @@
 /** The mount manager: transformations, loops, leases, and what a crash leaves. Makes mounts in a directory of its own. */
 
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -19,6 +19,9 @@ import { Activations } from "../../../../supervisor/snapshot/activation/activati
 import { Database } from "../../../../supervisor/store/database.ts";
 import { Leases } from "../../../../supervisor/store/leases.ts";
 import { migrations } from "../../../../supervisor/store/schema.ts";
+
+// The machine may be busy with other things.
+setDefaultTimeout(30_000);
 
 const ns = "default";
 const plain = { labels: {}, temporary: false };
@@ -131,7 +134,10 @@ test("a mount that fails leaves nothing", async () => {
 
 test("an activation ends with its lease", async () => {
   await leases.create(ns, "lease", {});
-  await activations.activate(ns, "lease", "l", [mount("bind", makeTree("a"), "rbind")], { labels: {}, temporary: true });
+  await activations.activate(ns, "lease", "l", [mount("bind", makeTree("a"), "rbind")], {
+    labels: {},
+    temporary: true,
+  });
   expect(mountsBelow(dir).length).toBe(1);
   await leases.delete(ns, "lease");
   for (let i = 0; i < 100 && readdirSync(join(dir, "t")).length > 0; i++) await Bun.sleep(20);
@@ -147,7 +153,10 @@ test("a start takes away what is not whole", async () => {
   const point = activations.info(ns, "unmounted").active[0]?.mountPoint ?? "";
   Bun.spawnSync(["umount", point]);
   database.run("UPDATE mounts SET record = x'' WHERE name = 'unfinished'");
-  await activations.activate(ns, undefined, "forgotten", [mount("bind", tree, "rbind")], { labels: {}, temporary: true });
+  await activations.activate(ns, undefined, "forgotten", [mount("bind", tree, "rbind")], {
+    labels: {},
+    temporary: true,
+  });
   database.run("DELETE FROM mounts WHERE name = 'forgotten'");
   expect(mountsBelow(dir).length).toBe(3);
   database.close();

@@ -1,6 +1,6 @@
 /** Proxy snapshotters: another berth's snapshots behind a unix socket. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,9 @@ import { GrpcServer } from "../../../../supervisor/grpc/server.ts";
 import { snapshotsService } from "../../../../supervisor/grpc/snapshots.ts";
 import { ProxySnapshotter } from "../../../../supervisor/snapshot/proxy.ts";
 import { type Fixture, openFixture } from "./fixture.ts";
+
+// The machine may be busy with other things.
+setDefaultTimeout(30_000);
 
 const ns = "default";
 /** The name of the proxy here, and of the snapshotter there. */

@@ -1,9 +1,12 @@
 /** What the snapshot service does beside the snapshots themselves: leases, events, references, races. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { Kind } from "../../../../supervisor/snapshot/snapshotter.ts";
 import { openFixture } from "./fixture.ts";
+
+// The machine may be busy with other things.
+setDefaultTimeout(30_000);
 
 const ns = "default";
 const overlay = "overlayfs";

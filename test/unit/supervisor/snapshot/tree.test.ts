@@ -24,7 +24,7 @@ const oddName = (path: string): Buffer => Buffer.concat([Buffer.from(`${path}/od
 
 beforeAll(() => {
   for (const path of [from, to, `${from}/d`]) mkdirSync(path);
-  writeFileSync(`${from}/d/file`, "x".repeat(9000), { mode: 0o640 });
+  writeFileSync(`${from}/d/file`, "x".repeat(9000), { mode: 0o640 }, 30_000);
   linkSync(`${from}/d/file`, `${from}/second name`);
   symlinkSync("/etc/passwd", `${from}/link`);
   Bun.spawnSync(["mkfifo", `${from}/fifo`]);
@@ -36,7 +36,7 @@ beforeAll(() => {
     [
       "sh",
       "-c",
-      "i=0; while [ $i -lt 500 ]; do mkdir directory-$i; cd -P directory-$i; i=$((i+1)); done; echo x > bottom",
+      "i=0; while [ $i -lt 220 ]; do mkdir directory-number-$i; cd -P directory-number-$i; i=$((i+1)); done; echo x > bottom",
     ],
     { cwd: from },
   );
@@ -57,17 +57,17 @@ function du(path: string): { size: number; inodes: number } {
 test("counts like du what is too deep for a path, in a process", async () => {
   expect(await usageOfTree(from)).toEqual(du(from));
   expect(await diskUsage(from)).toEqual(du(from));
-});
+}, 30_000);
 
 test("counts files whose names are no text", async () => {
   mkdirSync(`${dir}/odd`);
   writeFileSync(oddName(`${dir}/odd`), "content");
   expect(await diskUsage(`${dir}/odd`)).toEqual({ size: 8192, inodes: 2 });
-});
+}, 30_000);
 
 test("counting ends with its caller", async () => {
   await expect(usageOfTree(from, AbortSignal.timeout(1))).rejects.toThrow();
-});
+}, 30_000);
 
 test("copies contents, holes, links, nodes, modes and times", async () => {
   await copyTree(from, to);
@@ -81,8 +81,8 @@ test("copies contents, holes, links, nodes, modes and times", async () => {
   const sparse = lstatSync(`${to}/sparse`);
   expect([sparse.size, sparse.blocks]).toEqual([50 << 20, lstatSync(`${from}/sparse`).blocks]);
   expect(readFileSync(`${to}/sparse`).subarray(0, 6).toString()).toBe("begin\0");
-});
+}, 30_000);
 
 test("a copy that fails says what of", async () => {
   await expect(copyTree(join(dir, "nothing"), to)).rejects.toThrow(/^copy .*nothing to .*: /);
-});
+}, 30_000);
