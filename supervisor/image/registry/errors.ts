@@ -37,16 +37,32 @@ const words: Readonly<Record<string, string>> = {
   ConnectionClosed: "EOF",
 };
 
+const UNKNOWN_AUTHORITY = "tls: failed to verify certificate: x509: certificate signed by unknown authority";
+
+/** What is wrong with a server's certificate, or with its TLS; undefined when that is not it. */
+function tlsProblem(code: string): string | undefined {
+  if (/SELF_SIGNED|UNABLE_TO|UNKNOWN_ISSUER|UNTRUSTED/.test(code)) return UNKNOWN_AUTHORITY;
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID")
+    return "tls: failed to verify certificate: x509: certificate is for other names";
+  if (code === "CERT_HAS_EXPIRED")
+    return "tls: failed to verify certificate: x509: certificate has expired or is not yet valid";
+  if (code === "EPROTO") return "tls: handshake failure";
+  return /CERT|TLS|SSL|HOSTNAME/.test(code) ? `tls: ${code}` : undefined;
+}
+
 /** The error about a request that got no answer. */
-export function noAnswer(method: string, url: string, error: unknown): TransientError {
+export function noAnswer(method: string, url: string, error: unknown): ContainerdError {
   const code = (error as { code?: unknown } | null)?.code;
   const known = typeof code === "string" ? words[code] : undefined;
+  const tls = typeof code === "string" ? tlsProblem(code) : undefined;
   const isRefused = known?.startsWith("connect:") || known === "no such host";
   const name = `${method[0]}${method.slice(1).toLowerCase()}`;
+  const what = `failed to do request: ${name} "${tellable(url)}":`;
+  if (tls !== undefined) return new ContainerdError(Code.Unknown, `${what} ${tls}`);
   // Messages of fetch may hold the whole URL.
   const why = known ?? messageOf(error).replaceAll(url, tellable(url)).slice(0, 300);
   const dial = isRefused ? `dial tcp ${portOf(url)}: ` : "";
-  return new TransientError(`failed to do request: ${name} "${tellable(url)}": ${dial}${why}`, { isRefused });
+  return new TransientError(`${what} ${dial}${why}`, { isRefused });
 }
 
 /** Host and port of a URL. */

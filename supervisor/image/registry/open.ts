@@ -16,7 +16,7 @@ export interface RegistryRequest {
   /** `http` or `https`; empty for what is usual for the host. */
   readonly defaultScheme: string;
   /** Asks the client for credentials. */
-  readonly credentials: AuthStream | undefined;
+  readonly credentials: Pick<AuthStream, "get"> | undefined;
 }
 
 /** A registry; nothing is asked or looked up yet. */

@@ -107,36 +107,31 @@ export class ByteSender {
   }
 
   /**
-   * Sends bytes; resolves when they are on their way, but for the last.
+   * Sends bytes; resolves when they are on their way, but for the last 64 KiB.
    * @throws ContainerdError Canceled when the client listens no more
    */
   async write(bytes: Uint8Array): Promise<void> {
-    if (bytes.length === 0) return;
-    if (this.#held.length + bytes.length <= MAX_DATA) {
-      this.#held = this.#held.length === 0 ? bytes.slice() : Buffer.concat([this.#held, bytes]);
+    const held = this.#held;
+    const ready = held.length + bytes.length - CLIENT_WINDOW;
+    if (ready < held.length) {
+      if (ready > 0) await this.#send(held.subarray(0, ready), MAX_DATA);
+      this.#held = Buffer.concat([held.subarray(Math.max(0, ready)), bytes]);
       return;
     }
-    await this.#send(this.#held);
-    const last = (bytes.length - 1) % MAX_DATA;
-    await this.#send(bytes.subarray(0, bytes.length - 1 - last));
-    this.#held = bytes.slice(bytes.length - 1 - last);
+    await this.#send(held, MAX_DATA);
+    await this.#send(bytes.subarray(0, ready - held.length), MAX_DATA);
+    this.#held = bytes.slice(ready - held.length);
   }
 
   /** Sends the last bytes and ends the stream. Resolves when the client has taken them, as far as that can be told. */
   async end(): Promise<void> {
-    const above = Math.min(this.#atClient - CLIENT_WINDOW, this.#held.length - 1);
-    if (this.#held.length > 0) {
-      await this.#send(this.#held.subarray(0, above));
-      await this.#send(this.#held.subarray(above));
-    }
-    const deadline = performance.now() + LAST_WAIT;
-    while (this.#grants.received < this.#grants.expected && this.#ended === undefined) {
-      const left = deadline - performance.now();
-      if (left <= 0) break;
-      const timer = setTimeout(() => this.#wake?.(), left);
-      await this.#woken();
-      clearTimeout(timer);
-    }
+    // What the client's window has above the point where it grants another; then the last message goes below it.
+    const above = this.#atClient - CLIENT_WINDOW;
+    await this.#send(this.#held.subarray(0, above), MAX_DATA);
+    const last = this.#held.subarray(above);
+    await this.#until(() => this.#remaining >= last.length);
+    await this.#send(last, CLIENT_WINDOW);
+    await this.#until(() => this.#grants.received >= this.#grants.expected);
     this.#stream.close();
   }
 
@@ -145,13 +140,13 @@ export class ByteSender {
     this.#stream.close();
   }
 
-  async #send(bytes: Uint8Array): Promise<void> {
+  async #send(bytes: Uint8Array, most: number): Promise<void> {
     for (let offset = 0; offset < bytes.length; ) {
       while (this.#remaining <= 0) {
         if (this.#ended) throw this.#ended;
         await this.#woken();
       }
-      const size = Math.min(MAX_DATA, this.#remaining, bytes.length - offset);
+      const size = Math.min(most, this.#remaining, bytes.length - offset);
       this.#remaining -= size;
       this.#atClient -= size;
       if (this.#atClient < CLIENT_WINDOW) {
@@ -160,6 +155,18 @@ export class ByteSender {
       }
       await this.#stream.send({ type_url: DATA, value: encodeData(bytes.subarray(offset, offset + size)) });
       offset += size;
+    }
+  }
+
+  /** Waits for what clients of containerd do; another client is not waited for long. */
+  async #until(isSo: () => boolean): Promise<void> {
+    const deadline = performance.now() + LAST_WAIT;
+    while (!isSo() && this.#ended === undefined) {
+      const left = deadline - performance.now();
+      if (left <= 0) return;
+      const timer = setTimeout(() => this.#wake?.(), left);
+      await this.#woken();
+      clearTimeout(timer);
     }
   }
 
