@@ -1,6 +1,6 @@
 /** Trees that no path and no text can name: counting and copying them. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   linkSync,
   lstatSync,
@@ -18,13 +18,16 @@ import { join } from "node:path";
 import { copyTree, usageOfTree } from "../../../../supervisor/snapshot/tree/process.ts";
 import { diskUsage } from "../../../../supervisor/snapshot/usage.ts";
 
+// The machine may be busy with other things.
+setDefaultTimeout(30_000);
+
 const dir = mkdtempSync(join(tmpdir(), "berth-tree-"));
 const [from, to] = [join(dir, "from"), join(dir, "to")];
 const oddName = (path: string): Buffer => Buffer.concat([Buffer.from(`${path}/odd`), Buffer.from([0xff, 0xfe])]);
 
 beforeAll(() => {
   for (const path of [from, to, `${from}/d`]) mkdirSync(path);
-  writeFileSync(`${from}/d/file`, "x".repeat(9000), { mode: 0o640 }, 30_000);
+  writeFileSync(`${from}/d/file`, "x".repeat(9000), { mode: 0o640 });
   linkSync(`${from}/d/file`, `${from}/second name`);
   symlinkSync("/etc/passwd", `${from}/link`);
   Bun.spawnSync(["mkfifo", `${from}/fifo`]);
@@ -57,17 +60,17 @@ function du(path: string): { size: number; inodes: number } {
 test("counts like du what is too deep for a path, in a process", async () => {
   expect(await usageOfTree(from)).toEqual(du(from));
   expect(await diskUsage(from)).toEqual(du(from));
-}, 30_000);
+});
 
 test("counts files whose names are no text", async () => {
   mkdirSync(`${dir}/odd`);
   writeFileSync(oddName(`${dir}/odd`), "content");
   expect(await diskUsage(`${dir}/odd`)).toEqual({ size: 8192, inodes: 2 });
-}, 30_000);
+});
 
 test("counting ends with its caller", async () => {
   await expect(usageOfTree(from, AbortSignal.timeout(1))).rejects.toThrow();
-}, 30_000);
+});
 
 test("copies contents, holes, links, nodes, modes and times", async () => {
   await copyTree(from, to);
@@ -81,8 +84,8 @@ test("copies contents, holes, links, nodes, modes and times", async () => {
   const sparse = lstatSync(`${to}/sparse`);
   expect([sparse.size, sparse.blocks]).toEqual([50 << 20, lstatSync(`${from}/sparse`).blocks]);
   expect(readFileSync(`${to}/sparse`).subarray(0, 6).toString()).toBe("begin\0");
-}, 30_000);
+});
 
 test("a copy that fails says what of", async () => {
   await expect(copyTree(join(dir, "nothing"), to)).rejects.toThrow(/^copy .*nothing to .*: /);
-}, 30_000);
+});
