@@ -2,7 +2,7 @@
 
 import { invalidArgument } from "../../proto/errdefs.ts";
 import type { Containers } from "../store/containers.ts";
-import { repeated } from "./repeated.ts";
+import { batched, repeated } from "./repeated.ts";
 import { required } from "./required.ts";
 import type { Handlers } from "./server.ts";
 
@@ -14,7 +14,8 @@ export function containersService(containers: Containers): Handlers<"containerd.
     Get: ({ id }, { namespace }) => repeated(CONTAINER, [containers.record(namespace, id)]),
     List: ({ filters }, { namespace }) => repeated(CONTAINER, containers.records(namespace, filters)),
     async *ListStream({ filters }, { namespace }) {
-      for (const record of containers.records(namespace, filters)) yield repeated(CONTAINER, [record]);
+      const records = containers.records(namespace, filters);
+      yield* batched(records.map((record) => repeated(CONTAINER, [record]).bytes));
     },
     async Create({ container }, { namespace }) {
       return { container: await containers.create(namespace, required(container, "container")) };

@@ -4,8 +4,9 @@ import { ContainerdError } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
 import type { Exchange, Sent } from "../event/exchange.ts";
 import type { CallContext } from "./context.ts";
+import { batched } from "./repeated.ts";
 import { required } from "./required.ts";
-import { EncodedBatch, type Handlers } from "./server.ts";
+import type { EncodedBatch, Handlers } from "./server.ts";
 
 export function eventsService(exchange: Exchange): Handlers<"containerd.services.events.v1.Events"> {
   return {
@@ -33,24 +34,8 @@ export function eventsService(exchange: Exchange): Handlers<"containerd.services
   };
 }
 
-/** Bytes that are written at once, unless one event alone has more. */
-const MAX_WRITE = 1 << 20;
-
 async function* encoded(batches: AsyncIterable<readonly Sent[]>): AsyncGenerator<EncodedBatch> {
-  for await (const batch of batches) {
-    let messages: Uint8Array[] = [];
-    let size = 0;
-    for (const { bytes } of batch) {
-      if (size > 0 && size + bytes.length > MAX_WRITE) {
-        yield new EncodedBatch(messages);
-        messages = [];
-        size = 0;
-      }
-      messages.push(bytes);
-      size += bytes.length;
-    }
-    yield new EncodedBatch(messages);
-  }
+  for await (const batch of batches) yield* batched(batch.map(({ bytes }) => bytes));
 }
 
 function namespaceOf(context: CallContext): string {

@@ -1,6 +1,6 @@
 /** Responses put together from records that are encoded already. */
 
-import { EncodedMessage } from "./server.ts";
+import { EncodedBatch, EncodedMessage } from "./server.ts";
 
 /** A message whose field `number` has these encoded messages, and no other field: no record is decoded for it. */
 export function repeated(number: number, records: readonly Uint8Array[]): EncodedMessage {
@@ -18,6 +18,25 @@ export function repeated(number: number, records: readonly Uint8Array[]): Encode
     at += record.length;
   }
   return new EncodedMessage(bytes);
+}
+
+/** Bytes of a stream's messages that are written at once, unless one alone has more. */
+const MAX_WRITE = 1 << 20;
+
+/** The messages of a stream, many at a time. */
+export function* batched(messages: Iterable<Uint8Array>): Generator<EncodedBatch> {
+  let batch: Uint8Array[] = [];
+  let size = 0;
+  for (const message of messages) {
+    if (size > 0 && size + message.length > MAX_WRITE) {
+      yield new EncodedBatch(batch);
+      batch = [];
+      size = 0;
+    }
+    batch.push(message);
+    size += message.length;
+  }
+  if (batch.length > 0) yield new EncodedBatch(batch);
 }
 
 function varintSize(value: number): number {

@@ -14,6 +14,7 @@ export interface ListFigures {
   readonly get: number;
   readonly create: number;
   readonly filtered: number;
+  readonly stream: number;
 }
 
 /** A specification of about 1 kB: 10,000 of them fit into the 16 MiB that a message may have. */
@@ -54,18 +55,25 @@ export async function measureLists(address: string, count: number, repeats = 10)
     await wire.unary(`${containers}/${path}`, message, NAMESPACE);
     return performance.now() - started;
   };
-  const figures = { list: [] as number[], get: [] as number[], filtered: [] as number[] };
+  const figures: Record<"list" | "get" | "filtered" | "stream", number[]> = {
+    list: [],
+    get: [],
+    filtered: [],
+    stream: [],
+  };
   await time("List", all);
   for (let n = 0; n < repeats; n++) {
     figures.list.push(await time("List", all));
     figures.filtered.push(await time("List", some));
+    figures.stream.push(await time("ListStream", all));
   }
   for (let n = 0; n < repeats * 50; n++) {
     const id = `c${(n * 7919) % count}`;
     figures.get.push(await time("Get", GetContainerRequest.encode({ id }).finish()));
   }
   wire.close();
-  return { list: median(figures.list), get: median(figures.get), filtered: median(figures.filtered) };
+  const { list, get, filtered, stream } = figures;
+  return { list: median(list), get: median(get), filtered: median(filtered), stream: median(stream) };
 }
 
 /**
