@@ -206,9 +206,13 @@ export function setTimes(path: Bytes, accessed: Time, modified: Time): void {
   done(inodeCalls().utimensat(AT_FDCWD, first(path), at, AT_SYMLINK_NOFOLLOW), "utimensat", path);
 }
 
-/** Owner, mode and times of an open file, the mode after the owner, which would clear set-id bits. @throws ErrnoError */
-export function setFileStatus(fd: number, uid: number, gid: number, mode: number): void {
+/** Owner of an open file; set-id bits and capabilities that it has are cleared by it. @throws ErrnoError */
+export function setFileOwner(fd: number, uid: number, gid: number): void {
   check(libc.fchown(fd, uid, gid), "chown", fd);
+}
+
+/** Mode of an open file. @throws ErrnoError */
+export function setFileMode(fd: number, mode: number): void {
   check(inodeCalls().fchmod(fd, mode), "chmod", fd);
 }
 

@@ -53,12 +53,8 @@ function applyLayer(request: ApplyRequest): Applied {
   changeRoot(target.root);
   keepCapabilities(kept);
   const reader = new TarReader((buffer, from, to) => input.read(buffer, from, to));
-  try {
-    new Unpacker(reader, target, request.limits).run();
-    reader.drain();
-  } catch (error) {
-    throw input.failure() ?? error;
-  }
+  new Unpacker(reader, target, request.limits).run();
+  reader.drain();
   if (request.sync) syncFileSystem(target.root);
   return { digest: input.digest(), size: input.size };
 }

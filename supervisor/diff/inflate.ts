@@ -6,6 +6,7 @@
 
 import { constants, createGunzip, createZstdDecompress } from "node:zlib";
 import type { Compression } from "./compression.ts";
+import { ZstdFrames } from "./zstd-frames.ts";
 
 /** Compressed input that is not what it says, or ends too early. */
 export class CompressionError extends Error {
@@ -50,11 +51,13 @@ export class Inflater {
   #end = 0;
   #ended = false;
   #failure: string | undefined;
+  readonly #frames: ZstdFrames | undefined;
 
   constructor(compression: "gzip" | "zstd", read: ReadInput) {
     this.#read = read;
     this.#name = compression;
     const isGzip = compression === "gzip";
+    this.#frames = isGzip ? undefined : new ZstdFrames();
     this.#stream = (isGzip ? createGunzip() : createZstdDecompress()) as unknown as Stream;
     this.#flushAtEnd = isGzip ? constants.Z_FINISH : constants.ZSTD_e_end;
     this.#stream._handle.onerror = (message) => {
@@ -74,6 +77,10 @@ export class Inflater {
         this.#at = 0;
         this.#end = this.#read(this.#input);
         this.#ended = this.#end === 0;
+        this.#frames?.feed(this.#input, 0, this.#end);
+        if (this.#ended && this.#frames?.isBetween === false) {
+          throw new CompressionError(`${this.#name}: unexpected end of file`);
+        }
       }
       const available = this.#end - this.#at;
       const flush = this.#ended ? this.#flushAtEnd : 0;

@@ -75,16 +75,10 @@ export class LayerInput {
   digest(): string {
     return `sha256:${this.#hash.digest("hex")}`;
   }
-
-  /** Why reading failed, when what the reader saw is only the consequence. */
-  failure(): Error | undefined {
-    return this.#source.failure?.();
-  }
 }
 
 interface Source {
   read(into: Buffer, from: number, to: number): number;
-  failure?(): Error | undefined;
 }
 
 function sourceOf(compression: Compression, fd: number, size: number): Source {
@@ -115,20 +109,11 @@ class Helper implements Source {
   read(into: Buffer, from: number, to: number): number {
     const count = readInto(this.#output, into.subarray(from, to));
     if (count > 0) return count;
-    const failure = this.failure();
-    if (failure !== undefined) throw failure;
-    return 0;
-  }
-
-  failure(): Error | undefined {
-    if (this.#status === undefined) {
-      // It may be writing still, when its reader has given up.
-      close(this.#output);
-      this.#status = waitForChild(this.#pid);
-    }
-    if (this.#status === 0) return undefined;
+    // It has ended, well or not: only its status tells whether this is the end of the layer.
+    this.#status ??= waitForChild(this.#pid);
+    if (this.#status === 0) return 0;
     const text = new TextDecoder().decode(readAll(this.#complaint, MAX_COMPLAINT)).trim();
-    return new CompressionError(text === "" ? `decompression ended with status ${this.#status}` : text);
+    throw new CompressionError(text === "" ? `decompression ended with status ${this.#status}` : text);
   }
 }
 

@@ -22,6 +22,8 @@ import {
 
 /** Links followed in one path, as in the kernel. */
 const MAX_LINKS = 40;
+/** Parts of a path with those of the links in it: each costs a look from the root on. */
+const MAX_PARTS = 4096;
 const ENOTDIR = 20;
 const ELOOP = 40;
 
@@ -40,7 +42,9 @@ export function ensureDirectory(
 ): void {
   const left = path.split("/").reverse();
   const resolved: Bytes[] = [];
+  let parts = 0;
   for (let links = 0; left.length > 0; ) {
+    if (++parts > MAX_PARTS) throw new ErrnoError(ELOOP, "mkdir", show(path));
     const part = left.pop() ?? "";
     if (part === "" || part === ".") continue;
     if (part === "..") {

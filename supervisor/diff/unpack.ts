@@ -17,8 +17,9 @@ import {
   S,
   type Status,
   setAttribute,
+  setFileMode,
+  setFileOwner,
   setFileSize,
-  setFileStatus,
   setFileTimes,
   setMode,
   setOwner,
@@ -185,11 +186,9 @@ export class Unpacker {
         }
         setFileSize(fd, entry.size);
       }
-      if (entry.attributes.size > 0) {
-        setFileStatus(fd, entry.uid, entry.gid, entry.mode);
-        this.#setAttributes(entry, path);
-      }
-      setFileStatus(fd, entry.uid, entry.gid, entry.mode);
+      setFileOwner(fd, entry.uid, entry.gid);
+      this.#setAttributes(entry, path);
+      setFileMode(fd, entry.mode);
       setFileTimes(fd, accessed, modified);
     } finally {
       close(fd);
@@ -224,7 +223,7 @@ export class Unpacker {
     this.#setStatus(entry, path, !isSymlink);
   }
 
-  /** Owner, attributes, then mode, which a change of owner may cut. */
+  /** Owner, then what a change of owner would cut: attributes and mode. */
   #setStatus(entry: Entry, path: Bytes, hasMode: boolean): void {
     setOwner(path, entry.uid, entry.gid);
     this.#setAttributes(entry, path);
