@@ -89,12 +89,19 @@ const byteUnits: Readonly<Record<string, number>> = {
 /** A size, read into bytes. */
 export function size(from: number, to: number): Kind<number> {
   return {
-    expected: `a size such as "16MiB", or a number of bytes, from ${from} to ${to} bytes`,
+    expected: `a size from "${showSize(from)}" to "${showSize(to)}", or a number of bytes`,
     read: (value) => inRange(typeof value === "string" ? measure(value, byteUnits) : value, from, to),
   };
 }
 
 const timeUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** A size in the largest unit that divides it. */
+function showSize(bytes: number): string {
+  const fitting = Object.entries(byteUnits).filter(([name, factor]) => name.endsWith("iB") && bytes % factor === 0);
+  const [unit, factor] = fitting.at(-1) ?? ["", 1];
+  return `${bytes / factor}${unit}`;
+}
 
 /** A length of time as Go writes it, read into milliseconds; at most a day. */
 export const duration: Kind<number> = {

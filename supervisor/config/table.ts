@@ -110,8 +110,12 @@ export const configuration = {
   },
   gc: section("When blobs and snapshots that nobody refers to are removed.", {
     pause_threshold: key(decimal(0, 0.5), 0.02, "The largest part of the time that collecting may take."),
-    deletion_threshold: key(integer(0, 1e9), 0, "Deletions after which to collect at once; 0: with the mutations."),
-    mutation_threshold: key(integer(0, 1e9), 100, "Changes, at least one of them a deletion, after which to collect."),
+    deletion_threshold: key(integer(0, 1e9), 0, "Deletions after which to collect at once; 0: none do."),
+    mutation_threshold: key(
+      integer(0, 1e9),
+      100,
+      "Changes after which to collect, even without a deletion; 0: none do.",
+    ),
     schedule_delay: key(duration, "0ms", "Wait between the reason to collect and doing it."),
     startup_delay: key(duration, "100ms", "Wait before the first collection after a start."),
   }),

@@ -114,7 +114,10 @@ describe("refusals", () => {
     ["__proto__ = 1", "unknown key __proto__ at line 1; `berthd config default` lists every key"],
     ["metrics.address = '1.2.3.4:99999'", /expected the path of a unix socket or an address of TCP/],
     ["gc.startup_delay = '-1s'", /expected a time such as/],
-    ["diff.max_size = '12 parsecs'", /expected a size such as/],
+    [
+      "diff.max_size = '12 parsecs'",
+      /expected a size from "1MiB" to "1024TiB", or a number of bytes, not "12 parsecs"/,
+    ],
   ])("%p", (text, message) => {
     if (typeof message === "string") expect(refusal(text)).toBe(message);
     else expect(refusal(text)).toMatch(message);
