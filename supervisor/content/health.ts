@@ -6,6 +6,7 @@
 
 import { type FileHandle, open, stat } from "node:fs/promises";
 import type { Database } from "../store/database.ts";
+import { nowMicros } from "../store/time.ts";
 import { splitDigest } from "./digest.ts";
 import { errnoOf, hashFile } from "./disk.ts";
 import type { Layout } from "./layout.ts";
@@ -27,6 +28,10 @@ export class Health {
   readonly #running = new Map<string, Promise<string | undefined>>();
   readonly #waiting: (() => void)[] = [];
   #busy = 0;
+  /** True when the daemon before this one did not end as it should. */
+  readonly wasKilled: boolean;
+  /** When this store was opened, in microseconds. */
+  readonly #openedAt = nowMicros();
 
   /**
    * Reads what is known, and puts every blob under suspicion when the last stop was not clean.
@@ -36,14 +41,11 @@ export class Health {
     this.#database = database;
     this.#layout = layout;
     this.#digests = digests;
-    database.transaction(() => {
-      const wasClean = database.run("DELETE FROM blob_suspects WHERE digest = ''") > 0;
-      if (!wasClean) {
-        database.run(
-          "INSERT OR IGNORE INTO blob_suspects (digest, state) SELECT DISTINCT digest, ? FROM blobs",
-          UNVERIFIED,
-        );
-      }
+    this.wasKilled = database.transaction(() => {
+      if (database.run("DELETE FROM blob_suspects WHERE digest = ''") > 0) return false;
+      const suspect = "INSERT OR IGNORE INTO blob_suspects (digest, state) SELECT DISTINCT digest, ? FROM blobs";
+      database.run(suspect, UNVERIFIED);
+      return true;
     });
     for (const row of database.all<{ digest: string; state: number }>("SELECT digest, state FROM blob_suspects")) {
       this.#suspects.set(row.digest, row.state);
@@ -54,6 +56,11 @@ export class Health {
   markClean(): void {
     // An empty digest is no blob's.
     this.#database.run("INSERT OR REPLACE INTO blob_suspects (digest, state) VALUES ('', 0)");
+  }
+
+  /** True when bytes of an ingest may have been lost with the daemon that wrote them. @param startedAt microseconds */
+  isDoubtful(startedAt: number): boolean {
+    return this.wasKilled && startedAt < this.#openedAt;
   }
 
   /** True for a blob that is known to be damaged. */

@@ -34,6 +34,7 @@ type Shared = { readonly digest: string; readonly size: number };
 /** {@link ContentStore.writer}. */
 export async function openWriter(store: ContentStore, namespace: string, options: OpenOptions): Promise<ContentWriter> {
   const { ref, expected = "" } = options;
+  checkLabels(options.labels ?? {}, "info.Labels: ");
   if (ref === "") throw invalidArgument("ref must not be empty: invalid argument");
   const known = isDigest(expected) ? store.records.sizeAnywhere(expected) : undefined;
   const isGood = known !== undefined && (await store.health.problem(expected, known)) === undefined;
@@ -51,7 +52,9 @@ export async function openWriter(store: ContentStore, namespace: string, options
     return new IngestWriter(session, { ref, startedAt, total: shared.size, shared });
   }
   try {
-    const writer = new IngestWriter(session, { ref, startedAt, total, ingest: await session.openIngest(release) });
+    const ingest = await session.openIngest(release);
+    const isDoubtful = store.health.isDoubtful(startedAt);
+    const writer = new IngestWriter(session, { ref, startedAt, total, ingest, isDoubtful });
     store.refs.attach(namespace, ref, writer);
     return writer;
   } catch (error) {
@@ -92,7 +95,7 @@ function begin(store: ContentStore, namespace: string, options: OpenOptions, isG
     const startedAt = Math.max(nowMicros(), (before?.startedAt ?? 0) + 1);
     const record: IngestRecord =
       before && isSame && !shared
-        ? { ...before, total: before.total || Math.max(0, total) }
+        ? before
         : {
             ref,
             name: ingestName(ingestKey(namespace, startedAt, ref)),
@@ -232,7 +235,6 @@ class Session implements WriterHost {
     const { lease } = this.#options;
     if (!this.#isMine()) throw notFound(`reference ${ref}: not found`);
     const all = { ...this.#options.labels, ...labels };
-    checkLabels(all, "info.Labels: ");
     if (!exists) {
       records.putBlob(this.#namespace, digest, size, all);
       if (isWritten) health.clear(digest);

@@ -3,7 +3,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { ContainerdError, failedPrecondition, messageOf, unknown } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
-import type { Labels } from "../store/labels.ts";
+import { checkLabels, type Labels } from "../store/labels.ts";
 import { quote } from "../store/quote.ts";
 import { nowMicros } from "../store/time.ts";
 import { diskError } from "./disk.ts";
@@ -83,14 +83,14 @@ export interface WriterState {
   /** A blob of another namespace that need not be written. */
   readonly shared?: { readonly digest: string; readonly size: number };
   readonly ingest?: OpenIngest;
+  /** True when what is there may not be what was written. */
+  readonly isDoubtful?: boolean;
 }
 
 /** The writer of the store. */
 export class IngestWriter implements ContentWriter {
   readonly #host: WriterHost;
   readonly #state: WriterState;
-  /** True when bytes of an earlier writer are part of it. */
-  readonly #isResumed: boolean;
   #ingest: OpenIngest | undefined;
   #appender: Appender | undefined;
   #offset: number;
@@ -103,7 +103,6 @@ export class IngestWriter implements ContentWriter {
     this.#state = state;
     this.#ingest = state.ingest;
     this.#offset = state.shared?.size ?? state.ingest?.offset ?? 0;
-    this.#isResumed = (state.ingest?.offset ?? 0) > 0;
     this.#updatedAt = nowMicros();
     if (state.ingest) this.#appender = new Appender(state.ingest.file, state.ingest.offset);
   }
@@ -164,6 +163,7 @@ export class IngestWriter implements ContentWriter {
     const { ref } = this.#state;
     const digest = this.digest();
     try {
+      checkLabels(labels, "info.Labels: ");
       if (size !== 0 && size !== this.#offset) {
         throw failedPrecondition(
           `${quote(ref)} failed size validation: ${this.#offset} != ${size}: failed precondition`,
@@ -172,8 +172,8 @@ export class IngestWriter implements ContentWriter {
       if (expected !== "" && expected !== digest) {
         if (this.#ingest === undefined)
           throw failedPrecondition(`${quote(ref)} unexpected digest: failed precondition`);
-        // Bytes of an earlier writer may be what is wrong: the next writer must not be given them again.
-        if (this.#isResumed) await this.truncate(0);
+        // Bytes that a power cut has changed must not be given to the next writer, again and again.
+        if (this.#state.isDoubtful) await this.truncate(0);
         throw failedPrecondition(`unexpected commit digest ${digest}, expected ${expected}: failed precondition`);
       }
       await this.#guard(this.#appender?.sync());

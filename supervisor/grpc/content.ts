@@ -1,6 +1,13 @@
 /** The Content service (plugins/services/content/contentserver). */
 
-import { alreadyExists, ContainerdError, invalidArgument, messageOf, outOfRange } from "../../proto/errdefs.ts";
+import {
+  alreadyExists,
+  ContainerdError,
+  invalidArgument,
+  messageOf,
+  outOfRange,
+  unknown,
+} from "../../proto/errdefs.ts";
 import { containerd } from "../../proto/gen/supervisor.js";
 import { Code } from "../../proto/ttrpc/status.ts";
 import { CHUNK } from "../content/disk.ts";
@@ -148,7 +155,7 @@ async function* write(
   requests: AsyncIterable<WriteRequest>,
   { namespace, lease, signal }: CallContext,
 ): AsyncGenerator<WriteResponse> {
-  const { STAT, COMMIT } = content.v1.WriteAction;
+  const { STAT, WRITE, COMMIT } = content.v1.WriteAction;
   let writer: ContentWriter | undefined;
   let ref = "";
   let total = 0;
@@ -183,7 +190,7 @@ async function* write(
           updatedAt: timestampOf(updatedAt),
           total,
         };
-      } else {
+      } else if (request.action === WRITE || request.action === COMMIT) {
         await append(writer, request);
         if (request.action === COMMIT) await writer.commit({ size: total, expected, labels: request.labels });
         answer = { ...answer, offset: writer.offset, digest: writer.digest() };
@@ -191,7 +198,7 @@ async function* write(
       yield answer;
       if (request.action === COMMIT) break;
     }
-    if (writer === undefined) throw invalidArgument("first message must have a reference");
+    if (writer === undefined) throw unknown("EOF");
     if (!signal.aborted) yield answer;
   } finally {
     await writer?.close();

@@ -3,6 +3,7 @@
  * gRPC statuses.
  */
 
+import type { Readable } from "node:stream";
 import {
   type Metadata,
   Server,
@@ -183,7 +184,7 @@ export class GrpcServer {
       const started = performance.now();
       const { context, over } = contextOf(call);
       try {
-        const request = row.requestStream ? (call as unknown as AsyncIterable<unknown>) : call.request;
+        const request = row.requestStream ? requestsOf(call) : call.request;
         answer(null, await handler(request, context));
         ended(started, 0);
       } catch (error) {
@@ -199,7 +200,7 @@ export class GrpcServer {
       const started = performance.now();
       const { context, over } = contextOf(call);
       try {
-        const request = row.requestStream ? (call as unknown as AsyncIterable<unknown>) : call.request;
+        const request = row.requestStream ? requestsOf(call) : call.request;
         for await (const message of handler(request, context) as AsyncIterable<unknown>) {
           if (context.signal.aborted) break;
           if (!call.write(message)) await drained(call, context.signal);
@@ -219,6 +220,11 @@ export class GrpcServer {
 }
 
 type UntypedHandler = (request: unknown, context: CallContext) => unknown;
+
+/** The requests of a call. Whoever has read them all can still answer: a stream's own iterator would destroy it. */
+function requestsOf(call: AnyCall): AsyncIterable<unknown> {
+  return (call as unknown as Readable).iterator({ destroyOnReturn: false });
+}
 
 /** The context of a call; `over` is called when its handler has returned. */
 function contextOf(call: { readonly metadata: Metadata; readonly cancelled: boolean } & NodeJS.EventEmitter): {

@@ -13,6 +13,6 @@ export function digestProblem(digest: string): string | undefined {
   if (length === undefined || !Object.hasOwn(lengths, digest.slice(0, colon))) {
     return pattern.test(digest) ? "unsupported digest algorithm" : "invalid checksum digest format";
   }
-  if (value.length !== length) return "invalid checksum digest length";
+  if (Buffer.byteLength(value) !== length) return "invalid checksum digest length";
   return /^[a-f0-9]+$/.test(value) ? undefined : "invalid checksum digest format";
 }

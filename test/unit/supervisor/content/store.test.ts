@@ -95,10 +95,23 @@ test("a commit checks size and digest, and leaves the ingest", async () => {
     code: 9,
     message: `unexpected commit digest ${digestOf("hello")}, expected ${expected}: failed precondition`,
   });
-  // The bytes that were resumed were wrong: they must not be resumed for ever.
-  expect((await rig.store.status("default", "r")).offset).toBe(0);
+  expect((await rig.store.status("default", "r")).offset).toBe(5);
   expect(blobs()).toEqual([]);
   expect(second.write(bytes("x"))).rejects.toMatchObject({ code: 9 });
+});
+
+test("R25: bytes that a power cut has changed are not resumed for ever", async () => {
+  const first = await rig.store.writer("default", { ref: "r" });
+  await first.write(bytes("hello"));
+  await first.close();
+  const [name = ""] = ingests();
+  await rig.kill();
+  writeFileSync(join(rig.root, "content/ingest", name, "data"), "\0\0\0\0\0");
+  await rig.open();
+  const second = await rig.store.writer("default", { ref: "r" });
+  expect(second.offset).toBe(5);
+  await expect(second.commit({ expected: digestOf("hello") })).rejects.toMatchObject({ code: 9 });
+  expect((await rig.store.status("default", "r")).offset).toBe(0);
 });
 
 test("truncate begins again", async () => {
