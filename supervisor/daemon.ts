@@ -50,6 +50,7 @@ import { Containers } from "./store/containers.ts";
 import type { Database } from "./store/database.ts";
 import { Images } from "./store/images.ts";
 import { Leases } from "./store/leases.ts";
+import { namesPath } from "./store/names.ts";
 import { Namespaces } from "./store/namespaces.ts";
 import { BACKUP, openDatabase } from "./store/open.ts";
 import { Sandboxes } from "./store/sandboxes.ts";
@@ -85,6 +86,7 @@ export class Daemon {
     this.#backup = new Backup({
       database,
       path: join(config.root, BACKUP),
+      namesPath: namesPath(config.root),
       onError: (error) => log.warn("the database could not be copied", { error: messageOf(error) }),
     });
     const { maxRecvMessageSize: receive, maxSendMessageSize: send } = config.grpc;

@@ -11,6 +11,7 @@ import { copyFile, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Database } from "./database.ts";
 import { syncDirectory } from "./file.ts";
+import { namesOf, writeNames } from "./names.ts";
 
 /** After a change of images, in milliseconds: long enough for a pull to be one change. */
 const SOON_MS = 10_000;
@@ -19,9 +20,11 @@ const LATER_MS = 600_000;
 
 /** What a backup needs. */
 export interface BackupOptions {
-  readonly database: Pick<Database, "run" | "path" | "watch">;
+  readonly database: Pick<Database, "iterate" | "run" | "path" | "watch">;
   /** Where the copy is. */
   readonly path: string;
+  /** Where the names of images are written. */
+  readonly namesPath: string;
   readonly onError: (error: unknown) => void;
   readonly soonMs?: number;
   readonly laterMs?: number;
@@ -33,6 +36,8 @@ export class Backup {
   #timer: Timer | undefined;
   #due = Number.POSITIVE_INFINITY;
   #isClosed = false;
+  /** The names of images as they were written last. */
+  #names: string | undefined;
   #copying: Promise<void> | undefined;
 
   constructor(options: BackupOptions) {
@@ -79,7 +84,10 @@ export class Backup {
   }
 
   async #copy(): Promise<void> {
-    const { database, path } = this.#options;
+    const { database, path, namesPath } = this.#options;
+    const names = namesOf(database);
+    if (names !== this.#names) await writeNames(namesPath, names);
+    this.#names = names;
     const temporary = `${path}.tmp`;
     database.run("PRAGMA wal_checkpoint(PASSIVE)");
     database.run("PRAGMA wal_autocheckpoint = 0");

@@ -5,6 +5,7 @@
  */
 
 import type { Database } from "../database.ts";
+import { readNames } from "../names.ts";
 import type { OpenOptions } from "../open.ts";
 import { adoptBlobs, dropBlobs } from "./blobs.ts";
 import { adoptBundles } from "./bundles.ts";
@@ -41,6 +42,7 @@ export function rebuild(options: RebuildOptions): Rebuilt {
   dropBlobs(options);
   if (lost.has("trees") || lost.has("snapshots")) adoptTrees(options);
   if (lost.has("containers")) adoptBundles(options);
+  if (lost.has("images")) readNames(database, options.root);
   if (lost.has("blobs")) adoptBlobs(options);
   sortOut(database);
   database.run("PRAGMA foreign_keys = ON");

@@ -18,9 +18,11 @@ import { Containers } from "../../../../supervisor/store/containers.ts";
 import { Database } from "../../../../supervisor/store/database.ts";
 import { Images } from "../../../../supervisor/store/images.ts";
 import { Leases } from "../../../../supervisor/store/leases.ts";
+import { namesPath } from "../../../../supervisor/store/names.ts";
 import { Namespaces } from "../../../../supervisor/store/namespaces.ts";
 import { BACKUP, openDatabase } from "../../../../supervisor/store/open.ts";
 import { migrations } from "../../../../supervisor/store/schema.ts";
+import { textOf } from "../../../lib/api/transcript.ts";
 
 let root: string;
 let lines: string[];
@@ -140,6 +142,7 @@ for (const [what, damage] of Object.entries({
     const backup = new Backup({
       database,
       path: join(root, BACKUP),
+      namesPath: namesPath(root),
       onError: (error) => {
         throw error;
       },
@@ -180,6 +183,26 @@ test("blobs of an image get the labels that keep its configuration and layers", 
   rebuilt.close();
 });
 
+test("with the copy lost too, images have their names and labels from the file beside the blobs", async () => {
+  await fill(3);
+  const database = await open();
+  const options = { path: join(root, BACKUP), namesPath: namesPath(root), onError: () => undefined };
+  const backup = new Backup({ database, ...options });
+  const { images } = stores(database);
+  await images.create("n2", { name: "lost", target: { ...image().target, digest: `sha256:${"0".repeat(64)}` } });
+  const before = images.list("n1").map((kept) => textOf(kept));
+  await backup.close();
+  database.close();
+  for (const file of readdirSync(root)) if (file.startsWith("berth.db")) rmSync(join(root, file));
+  writeFileSync(namesPath(root), '{"namespace":"n1","name":"half', { flag: "a" });
+  const rebuilt = await open();
+  const { images: found } = stores(rebuilt);
+  expect(found.list("n1").map((kept) => textOf(kept))).toEqual(before);
+  expect(found.list("n2")).toEqual([]);
+  expect(rebuilt.all("SELECT digest FROM blobs")).toHaveLength(3);
+  rebuilt.close();
+});
+
 test("containers come back from their bundles, and snapshots from their directories, when all else is lost", async () => {
   const snapshots = join(root, "io.containerd.snapshotter.v1.overlayfs/snapshots");
   for (const id of [3, 4]) mkdirSync(join(snapshots, `${id}/fs`), { recursive: true });
@@ -208,6 +231,7 @@ test("the copy follows changes after its delay, and a change of images sooner", 
   const backup = new Backup({
     database,
     path: join(root, BACKUP),
+    namesPath: namesPath(root),
     onError: () => undefined,
     laterMs: 60_000,
     soonMs: 20,
