@@ -4,7 +4,7 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { run } from "../lib/command.ts";
 import type { Daemon } from "../lib/daemon.ts";
-import type { GrpcClient } from "../lib/grpc.ts";
+import { type GrpcClient, isServiceError } from "../lib/grpc.ts";
 import { dist } from "../lib/paths.ts";
 import type { Layered } from "./archive.ts";
 import { digestOf, services, within } from "./load.ts";
@@ -111,7 +111,9 @@ export async function survey(
           wrong.push(`snapshot of ${archive.name} has other bytes in ${file}`);
       }
     } catch (error) {
-      wrong.push(`snapshot of ${archive.name}: ${(error as Error).message}`);
+      // What no image refers to goes as garbage, at any moment.
+      const isGarbage = isServiceError(error) && error.code === 5 && !images.some(({ name }) => name === archive.name);
+      if (!isGarbage) wrong.push(`snapshot of ${archive.name}: ${(error as Error).message}`);
     }
   }
 

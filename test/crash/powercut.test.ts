@@ -1,0 +1,109 @@
+/**
+ * The power is cut at random moments under load: what the disk has then is started from. No record is without its bytes,
+ * no image says that it is complete and is not, and whatever berthd had said was done is there.
+ *
+ * BERTH_CUTS: how often (100; with BERTH_QUICK 10), BERTH_SEED: what chance begins with.
+ */
+
+import { afterAll, expect } from "bun:test";
+import { join } from "node:path";
+import { Berthd } from "../lib/berthd.ts";
+import { GrpcClient } from "../lib/grpc.ts";
+import { expectNoLeak, inventory } from "../lib/leak.ts";
+import { whyNoContainers } from "../lib/paths.ts";
+import { Random } from "../lib/random.ts";
+import { processScope } from "../lib/scope.ts";
+import { testUnless } from "../lib/skip.ts";
+import { Disk, mountImage, whyNoDisk } from "./disk.ts";
+import { Load, services, within } from "./load.ts";
+import { broken, Model, type Promises } from "./model.ts";
+import { check, survey } from "./survey.ts";
+
+const cuts = Number(process.env["BERTH_CUTS"] ?? (process.env["BERTH_QUICK"] ? 10 : 100));
+const seed = Number(process.env["BERTH_SEED"] ?? 20_261_120);
+const scope = processScope();
+
+let disk: Disk | undefined;
+let daemon: Berthd | undefined;
+let load: Load | undefined;
+
+afterAll(async () => {
+  load?.close();
+  if (daemon !== undefined) {
+    if (!daemon.running) await daemon.start();
+    const { stdout } = await daemon.ctr(["containers", "ls", "-q"]);
+    for (const id of stdout.split("\n").filter((one) => one !== "")) {
+      await daemon.ctr(["tasks", "delete", "--force", id]);
+      await daemon.ctr(["containers", "delete", id]);
+    }
+    await daemon.stop();
+  }
+  await disk?.remove();
+  const mine = new Set([...inventory(scope)].filter((item) => item.startsWith("descriptor")));
+  const look = (): Set<string> => new Set([...inventory(scope, daemon)].filter((item) => !item.includes("/fifo/")));
+  await expectNoLeak(mine, look, 10_000);
+}, 120_000);
+
+testUnless(
+  whyNoContainers() ?? whyNoDisk(),
+  `R25 R26 the power is cut at ${cuts} random moments under load (seed ${seed})`,
+  async () => {
+    const random = new Random(seed);
+    const model = new Model();
+    const own = new Berthd(join(scope.dir, "d"), `${scope.token}-cut`);
+    daemon = own;
+    disk = new Disk(join(scope.dir, "disk"), 512 << 20);
+    await disk.mount(own.root);
+    await own.start();
+    await own.importImage();
+    load = new Load({ daemon: own, model, random, workers: 3, tasks: true });
+    const wrong: string[] = [];
+    for (let count = 1; count <= cuts && wrong.length === 0; count++) {
+      load.start();
+      await Bun.sleep(random.between(50, 1_500));
+      const image = join(scope.dir, `cut-${count}.img`);
+      const promised = model.promises();
+      disk.cut(random.of(["none", "some", "order"] as const), random.between(0, 1 << 30), image);
+      const kept = model.untouched(promised);
+      await load.stop();
+      wrong.push(...(await look(image, count, kept)));
+      for (const line of wrong) console.error(`cut ${count}: ${line}`);
+      if (count % 10 === 0) console.log(`${count} cuts: ${model.done} calls done, ${kept.size} promises`);
+    }
+    console.log(`${cuts} cuts, ${model.done} calls done under them`);
+    expect(wrong).toEqual([]);
+  },
+  3_000_000,
+);
+
+/** Starts a daemon on what a cut has left, and says what is wrong there. */
+async function look(image: string, count: number, promised: Promises): Promise<string[]> {
+  // Tasks do not outlive a power cut; their containers do.
+  const stored = new Map([...promised].filter(([key]) => !/^(running|ending)\//.test(key)));
+  const after = new Berthd(join(scope.dir, `after-${count}`), daemon?.namespace ?? "");
+  const unmount = await mountImage(image, after.root);
+  const client = new GrpcClient(after.address);
+  const wrong: string[] = [];
+  try {
+    await after.start();
+    const found = await survey(after, client, load?.archives ?? [], true);
+    wrong.push(...found.wrong, ...broken(stored, found.there), ...(await check(after, true)));
+    // It must go on from there.
+    const where = { namespace: after.namespace };
+    await within(client.call(services.leases, "Create", { id: `after-${count}` }, where));
+    const [archive] = load?.archives ?? [];
+    if (archive) {
+      const again = await after.ctr(["images", "import", "--snapshotter", after.snapshotter, archive.path]);
+      if (again.exitCode !== 0) wrong.push(`an image cannot be imported: ${again.stderr.trim()}`);
+    }
+  } catch (error) {
+    wrong.push(`${(error as Error).message}`);
+  } finally {
+    client.close();
+    await after.stop();
+    if (wrong.length > 0) console.error(after.log().slice(-5_000));
+    await unmount();
+    after.remove();
+  }
+  return wrong;
+}
