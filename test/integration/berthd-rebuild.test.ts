@@ -63,16 +63,19 @@ testUnless(
 
 testUnless(
   impossible,
-  "R25 with database and copy lost, running containers come back from their bundles, their snapshots from what is mounted",
+  "R25 with database and copy lost, containers come back from bundles, snapshots from what is mounted, images by name",
   () =>
     withContainer(async (daemon, database) => {
+      await daemon.restart();
       await daemon.kill();
       for (const file of readdirSync(daemon.root)) {
         if (file.startsWith("berth.db")) rmSync(join(daemon.root, file));
       }
       writeFileSync(database, "");
       await daemon.start();
-      expect(daemon.log()).toMatch(/the database was built anew.* images=0 .*snapshots=2 containers=1/);
+      expect(daemon.log()).toMatch(/the database was built anew.* images=1 blobs=3 snapshots=2 containers=1/);
+      const { stdout } = await daemon.ctr(["images", "check"], { check: true });
+      expect(stdout).toMatch(new RegExp(`^${imageName}.* complete `, "m"));
     }),
   60_000,
 );
