@@ -1,6 +1,6 @@
 /** The daemon: the one place where its rooms are wired together. */
 
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../proto/errdefs.ts";
 import { packRuntimeOptions } from "./config/runtime-options.ts";
@@ -29,7 +29,7 @@ import { tasksService } from "./grpc/tasks.ts";
 import { transferService } from "./grpc/transfer.ts";
 import { versionService } from "./grpc/version.ts";
 import { Aside } from "./host/aside.ts";
-import { type DirectoryLock, lockDirectory } from "./host/lock.ts";
+import { takePlaces } from "./host/lock.ts";
 import { clearSocket, restrictSocket } from "./host/socket.ts";
 import { Trimmer } from "./host/trim.ts";
 import { openRegistry } from "./image/registry/open.ts";
@@ -117,12 +117,22 @@ export class Daemon {
   }
 
   /** What the daemon is doing, for people. */
-  get state(): Readonly<Record<string, unknown>> {
+  async state(): Promise<Readonly<Record<string, unknown>>> {
+    const tasks = (await this.#tasks?.tasks.list()) ?? [];
     return {
+      pid: process.pid,
+      uptimeSeconds: Math.round(process.uptime()),
       config: this.#config,
-      calls: { active: this.#calls.active },
       memory: process.memoryUsage(),
+      calls: this.#calls.state,
       events: this.#exchange.depth,
+      tasks: tasks.map(({ namespace, id, shim }) => ({
+        namespace,
+        id,
+        shim: shim.endpoint.address,
+        open: shim.isOpen,
+      })),
+      collections: this.#collections.state,
       log: this.#log.state,
     };
   }
@@ -280,7 +290,7 @@ export class Daemon {
     const { grpc } = this.#config;
     this.#trimmer.touch();
     this.#aside = await Aside.start(this.#config, {
-      state: () => this.state,
+      state: () => this.state(),
       metrics: () => this.#metrics(),
       records: async () => (await import("./check/records.ts")).readRecords(this.#database),
     });
@@ -301,21 +311,5 @@ export class Daemon {
     await this.#snapshots?.close();
     await this.#backup.close();
     this.#database.close();
-  }
-}
-
-/** Makes root and state and takes them for this process. @throws LockedError */
-function takePlaces(config: Config): DirectoryLock[] {
-  const locks: DirectoryLock[] = [];
-  try {
-    for (const flag of ["root", "state"] as const) {
-      if (flag === "state" && config.state === config.root) continue;
-      mkdirSync(config[flag], { recursive: true, mode: 0o711 });
-      locks.push(lockDirectory(config[flag], `--${flag}`));
-    }
-    return locks;
-  } catch (error) {
-    for (const lock of locks) lock.release();
-    throw error;
   }
 }

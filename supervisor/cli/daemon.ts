@@ -41,7 +41,9 @@ async function run(flags: Flags, config: Config): Promise<number> {
   setOomScore(config.oomScore, log);
   const running = await Daemon.start(config, log);
   process.on("SIGHUP", () => reload(flags, log));
-  process.on("SIGUSR1", () => log.info("state", { state: toJson(running.state) }));
+  process.on("SIGUSR1", () => {
+    void running.state().then((state) => log.info("state", { state: toJson(state) }));
+  });
   notifier.ready();
   log.info("berthd is ready", { ms: Math.round(performance.now()) });
   const signal = await told;

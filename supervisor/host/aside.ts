@@ -7,7 +7,7 @@ import { toJson } from "./json.ts";
 /** What is told. */
 export interface AsideSources {
   /** What the daemon is doing. */
-  state(): unknown;
+  state(): Promise<unknown>;
   /** The text of Prometheus. */
   metrics(): Promise<string>;
   /** What `berth check` compares with the disk. */
@@ -29,7 +29,7 @@ export class Aside {
     };
     const debug = {
       ...metrics,
-      "/debug/state": () => respond(`${toJson(sources.state(), 2)}\n`, "application/json"),
+      "/debug/state": async () => respond(`${toJson(await sources.state(), 2)}\n`, "application/json"),
       "/debug/records": async () => respond(toJson(await sources.records()), "application/json"),
       "/debug/heap": () => respond(Bun.generateHeapSnapshot("v8"), "application/json"),
     };

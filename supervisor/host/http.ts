@@ -30,13 +30,19 @@ export async function serveHttp(
     return answer();
   };
   const error = (cause: Error): Response => new Response(`${cause.message}\n`, { status: 500 });
-  if (isAbsolute(address)) {
-    await clearSocket(address);
-    const server = Bun.serve({ unix: address, fetch, error });
-    restrictSocket(address, owner);
+  // Nothing here takes a body.
+  const common = { fetch, error, maxRequestBodySize: 4096 };
+  try {
+    if (isAbsolute(address)) {
+      await clearSocket(address);
+      const server = Bun.serve({ ...common, unix: address });
+      restrictSocket(address, owner);
+      return { stop: () => server.stop(true) };
+    }
+    const [, hostname = "", port = ""] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? [];
+    const server = Bun.serve({ ...common, ...(hostname === "" ? {} : { hostname }), port: Number(port) });
     return { stop: () => server.stop(true) };
+  } catch (cause) {
+    throw new Error(`cannot serve at ${address}: ${(cause as Error).message}`, { cause });
   }
-  const [, hostname = "", port = ""] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? [];
-  const server = Bun.serve({ ...(hostname === "" ? {} : { hostname }), port: Number(port), fetch, error });
-  return { stop: () => server.stop(true) };
 }

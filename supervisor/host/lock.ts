@@ -1,6 +1,6 @@
 /** One daemon for one root and one state: the second is refused, however the first ended. */
 
-import { closeSync, ftruncateSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, mkdirSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { tryLockFile } from "../../shim/linux/index.ts";
 
@@ -45,5 +45,21 @@ function holderOf(path: string): string | undefined {
     return /^\d+$/.exec(readFileSync(path, "utf8").trim())?.[0];
   } catch {
     return undefined;
+  }
+}
+
+/** Makes root and state and takes them for this process. @throws LockedError */
+export function takePlaces(config: { readonly root: string; readonly state: string }): DirectoryLock[] {
+  const locks: DirectoryLock[] = [];
+  try {
+    for (const flag of ["root", "state"] as const) {
+      if (flag === "state" && config.state === config.root) continue;
+      mkdirSync(config[flag], { recursive: true, mode: 0o711 });
+      locks.push(lockDirectory(config[flag], `--${flag}`));
+    }
+    return locks;
+  } catch (error) {
+    for (const lock of locks) lock.release();
+    throw error;
   }
 }

@@ -82,6 +82,19 @@ export class CallMetrics {
     return active;
   }
 
+  /** Calls that are not over, by method; and how many were. */
+  get state(): { readonly active: Readonly<Record<string, number>>; readonly handled: number } {
+    const active: Record<string, number> = {};
+    let handled = 0;
+    for (const calls of this.#methods) {
+      const over = calls.handled.reduce((sum, count) => sum + count, 0);
+      handled += over;
+      const { grpc_service: service, grpc_method: method } = calls.labels;
+      if (calls.startedCount > over) active[`${service}/${method}`] = calls.startedCount - over;
+    }
+    return { active, handled };
+  }
+
   families(): Family[] {
     const each = (name: string, help: string, samples: (calls: MethodCalls) => Sample[]): Family => ({
       name,

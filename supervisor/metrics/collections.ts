@@ -14,6 +14,11 @@ export class Collections {
     if (!hasFailed) this.#times.observe(ms);
   }
 
+  /** How many there were. */
+  get state(): Readonly<Record<"success" | "fail", number>> {
+    return { ...this.#counts };
+  }
+
   families(): Family[] {
     return [
       {

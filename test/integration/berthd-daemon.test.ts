@@ -138,7 +138,7 @@ testUnless(impossible, "SIGHUP reads the level anew, SIGUSR1 tells the state, SI
   writeFileSync(config, "");
   const child = await place.start(["--config", config]);
   child.kill("SIGUSR1");
-  await place.logged('msg="state" state="{\\"config\\":');
+  await place.logged('msg="state" state="{\\"pid\\":');
   writeFileSync(config, "[debug]\nlevel = 'error'\n[gc]\nnonsense = 1\n");
   child.kill("SIGHUP");
   await place.logged("nothing has changed");
