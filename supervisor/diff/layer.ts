@@ -62,7 +62,7 @@ export class LayerWriter {
     const parent = parentOf(path);
     const name = `${parent === "" ? "" : `${parent}/`}${WHITEOUT}${baseOf(path)}`;
     this.#parents(path);
-    this.#tar.header({ type: "0", name, mode: 0, uid: 0, gid: 0, size: 0, modified: 0, split: true });
+    this.#tar.header({ type: "0", name, mode: 0, uid: 0, gid: 0, size: 0, modified: 0 });
   }
 
   #file(path: Bytes, status: Status, isUnchanged: boolean): void {

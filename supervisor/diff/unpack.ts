@@ -88,7 +88,7 @@ export class Unpacker {
         setTimes(path, accessed, modified);
       } catch (error) {
         // It was removed or replaced by a later entry.
-        if (!isErrno(error, "ENOENT", "ENOTDIR")) throw error;
+        if (!isErrno(error, "ENOENT", "ENOTDIR", "ELOOP")) throw error;
       }
     }
   }

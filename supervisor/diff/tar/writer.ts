@@ -26,8 +26,6 @@ export interface HeaderFields {
   readonly minor?: number;
   /** Further records of an extended header, by key. */
   readonly records?: ReadonlyMap<Bytes, Bytes>;
-  /** A long name is split into two fields where it can be, instead of being put into an extended header. */
-  readonly split?: boolean;
 }
 
 const NAME = 100;
@@ -46,8 +44,9 @@ export class TarWriter {
   /** Writes a header; the caller then writes the content, and calls {@link pad}. */
   header(fields: HeaderFields): void {
     const records = extended(fields);
-    const parts = fields.split === true ? splitName(fields.name) : undefined;
-    if (parts !== undefined) records.delete("path");
+    // A long name goes into the two fields of ustar if it can, and nothing else needs an extended header.
+    const parts = records.size === 1 && records.has("path") ? splitName(fields.name) : undefined;
+    if (parts !== undefined) records.clear();
     if (records.size > 0) this.#extended(fields.name, records);
     this.#ustar(fields, parts);
   }
