@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ContainerdError } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
+import { UnexpectedEnd } from "./archive/source.ts";
 import { digestOf } from "./descriptor.ts";
 import type { Blobs, BlobWriter } from "./stores.ts";
 import { codeOf } from "./unpack.ts";
@@ -92,9 +93,16 @@ export async function ingest(
   try {
     if (writer.offset > 0) await writer.truncate(0);
     const gatherer = new Gatherer((chunk) => writer.write(chunk));
-    for await (const chunk of bytes) {
-      signal.throwIfAborted();
-      await gatherer.add(chunk);
+    let taken = 0;
+    try {
+      for await (const chunk of bytes) {
+        signal.throwIfAborted();
+        taken += chunk.length;
+        await gatherer.add(chunk);
+      }
+    } catch (error) {
+      if (!(error instanceof UnexpectedEnd)) throw error;
+      throw new ContainerdError(Code.Unknown, `short read: expected ${size} bytes but got ${taken}: ${error.message}`);
     }
     await gatherer.flush();
     const digest = expected ?? writer.digest();

@@ -152,7 +152,7 @@ export class Transfers {
     const source = sourceLabel(registry.reference);
     const limiter = new Limiter(this.#parallel);
     try {
-      await this.#walk(store, job, [target], async (descriptor) => {
+      await this.#walk(store, job, target, (signal) => async (descriptor) => {
         tracker.add(descriptor);
         const moved = (bytes: number): void => tracker.moved(descriptor, bytes);
         const isNew = await limiter.with(signal, () => fetchBlob(registry, blobs, descriptor, { signal, moved }));
@@ -185,7 +185,7 @@ export class Transfers {
     const manifests = parseIndex(await readBlob(blobs, index), index);
     let isEmpty = true;
     const children = wantedChildren(blobs, store);
-    await this.#walk(store, job, [index], async (descriptor) => {
+    await this.#walk(store, job, index, () => async (descriptor) => {
       const found = await children(descriptor);
       if (found.length > 0) isEmpty = false;
       return found;
@@ -208,12 +208,40 @@ export class Transfers {
     report({ event: "Completed import" });
   }
 
-  /** Walks an image with `visit`, unpacking it on the way when the store is to have it unpacked. */
-  async #walk(store: StoreEnd, job: Job, roots: readonly Descriptor[], visit: Visit): Promise<void> {
-    if (store.unpacks.length === 0) return walk(visit, ...roots);
-    const { snapshots, diff, defaultSnapshotter = DEFAULT_SNAPSHOTTER } = this.#parts;
+  /**
+   * Walks an image, unpacking it on the way when the store is to have it unpacked. The first failure ends all of it.
+   * @param visitor gives the visitor for a signal that ends it
+   */
+  async #walk(store: StoreEnd, job: Job, root: Descriptor, visitor: (signal: AbortSignal) => Visit): Promise<void> {
+    const failed = new AbortController();
+    const signal = AbortSignal.any([job.signal, failed.signal]);
+    const visit = visitor(signal);
+    const watched: Visit = async (descriptor) => {
+      try {
+        return await visit(descriptor);
+      } catch (error) {
+        failed.abort(error);
+        throw error;
+      }
+    };
+    const unpacker = this.#unpacker(store, { ...job, signal }, failed);
+    try {
+      await walk(unpacker?.around(watched) ?? watched, root);
+      await unpacker?.done();
+    } catch (error) {
+      failed.abort(error);
+      await unpacker?.stop();
+      // What was ended because of a failure fails too; the first one is the cause.
+      throw job.signal.aborted ? error : failed.signal.reason;
+    }
+  }
+
+  /** @throws ContainerdError InvalidArgument when none of the snapshotters is there */
+  #unpacker(store: StoreEnd, job: Job, failed: AbortController): Unpacker | undefined {
+    if (store.unpacks.length === 0) return undefined;
+    const { snapshots, diff } = this.#parts;
     const targets = store.unpacks
-      .map((unpack) => unpack.snapshotter || defaultSnapshotter)
+      .map((unpack) => unpack.snapshotter || DEFAULT_SNAPSHOTTER)
       .filter((name) => snapshots.names.includes(name))
       // Everything that was chosen is unpacked, as containerd does unless it is told to look at platforms.
       .map((name) => ({ platform: everything, snapshots: snapshotsOf(snapshots, job, name) }));
@@ -224,14 +252,9 @@ export class Transfers {
       // The commit of the snapshot writes the files out to disk.
       apply: (layer, mounts, { blob, signal }) => diff.apply(layer, mounts, { blobPath: blob, signal, syncFs: false }),
     };
-    const unpacker = new Unpacker({ blobs: job.blobs, applier, targets, locks: this.#locks, signal: job.signal });
-    try {
-      await walk(unpacker.around(visit), ...roots);
-    } catch (error) {
-      await unpacker.stop();
-      throw error;
-    }
-    await unpacker.done();
+    const { blobs, signal } = job;
+    const onFailure = (error: unknown): void => failed.abort(error);
+    return new Unpacker({ blobs, applier, targets, locks: this.#locks, signal, onFailure });
   }
 }
 

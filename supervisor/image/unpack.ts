@@ -28,6 +28,8 @@ export interface UnpackerOptions {
   readonly locks: KeyedLock;
   /** Ends it. */
   readonly signal: AbortSignal;
+  /** Told of the first failure, before all else has ended. */
+  readonly onFailure?: (error: unknown) => void;
 }
 
 /** Tries to find a free key for the snapshot that a layer is unpacked to. */
@@ -83,8 +85,13 @@ export class Unpacker {
   #start(visit: Visit, config: Descriptor, layers: readonly Descriptor[]): void {
     const job = this.#unpack(visit, config, layers);
     // Whoever asks for the result sees the error; until then it must not count as unhandled.
-    job.catch((error: unknown) => this.#controller.abort(error));
+    job.catch((error: unknown) => this.#failed(error));
     this.#jobs.push(job);
+  }
+
+  #failed(error: unknown): void {
+    this.#controller.abort(error);
+    this.#options.onFailure?.(error);
   }
 
   #locked<T>(descriptor: Descriptor, work: () => Promise<T>): Promise<T> {
@@ -113,7 +120,7 @@ export class Unpacker {
       for (const [index, layer] of layers.entries()) {
         if (index < first) continue;
         const fetch = this.#locked(layer, () => visit(layer)).then(() => undefined);
-        fetch.catch(() => undefined);
+        fetch.catch((error: unknown) => this.#failed(error));
         fetches.set(index, fetch);
       }
     };
@@ -131,8 +138,10 @@ export class Unpacker {
           }),
         );
       }
-    } finally {
+    } catch (error) {
+      this.#failed(error);
       await Promise.allSettled(fetches.values());
+      throw error;
     }
     for (const fetch of fetches.values()) await fetch;
     await blobs.label(config.digest, {
@@ -163,7 +172,9 @@ export class Unpacker {
         throw new ContainerdError(Code.Unknown, `wrong diff id calculated on extraction ${JSON.stringify(diffId)}`);
       }
       await snapshots.commit(chainId, key, labels);
-    } catch (error) {
+    } catch (failure) {
+      // What was ended because of a failure fails too; the first one is the cause.
+      const error = this.#controller.signal.aborted ? this.#controller.signal.reason : failure;
       await snapshots.remove(key).catch(() => undefined);
       if (codeOf(error) === Code.AlreadyExists) return;
       throw error;

@@ -186,7 +186,9 @@ async function copyBlob(
   write: (bytes: Uint8Array) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
-  const reader = await blobs.open(descriptor.digest);
+  const reader = await blobs.open(descriptor.digest).catch((error: unknown) => {
+    throw wrap("failed to get reader", error);
+  });
   try {
     if (reader.size !== descriptor.size) throw damaged(`unexpected copy size for ${blobPath(descriptor.digest)}`);
     const hasher = new Bun.CryptoHasher(descriptor.digest.split(":", 1)[0] as "sha256");

@@ -6,8 +6,10 @@ import { ContainerdError } from "../../../proto/errdefs.ts";
 import { Code } from "../../../proto/ttrpc/status.ts";
 
 /** The error about a stream that ends in the middle. */
-export function unexpectedEnd(): ContainerdError {
-  return new ContainerdError(Code.Unknown, "unexpected EOF");
+export class UnexpectedEnd extends ContainerdError {
+  constructor() {
+    super(Code.Unknown, "unexpected EOF");
+  }
 }
 
 /** Reads a stream of bytes forward. */
@@ -42,7 +44,7 @@ export class ByteSource {
     whole.set(first);
     for (let filled = first.length; filled < length; ) {
       const part = await this.take(length - filled);
-      if (part === undefined) throw unexpectedEnd();
+      if (part === undefined) throw new UnexpectedEnd();
       whole.set(part, filled);
       filled += part.length;
     }
@@ -53,7 +55,7 @@ export class ByteSource {
   async skip(length: number): Promise<void> {
     for (let left = length; left > 0; ) {
       const part = await this.take(left);
-      if (part === undefined) throw unexpectedEnd();
+      if (part === undefined) throw new UnexpectedEnd();
       left -= part.length;
     }
   }

@@ -2,7 +2,7 @@
 
 import { ContainerdError } from "../../../proto/errdefs.ts";
 import { Code } from "../../../proto/ttrpc/status.ts";
-import { type ByteSource, unexpectedEnd } from "./source.ts";
+import { type ByteSource, UnexpectedEnd } from "./source.ts";
 
 /** An entry of an archive that is read. Its bytes are gone when the next one is asked for. */
 export interface TarEntry {
@@ -105,7 +105,7 @@ export async function* readTar(source: ByteSource): AsyncGenerator<TarEntry> {
       if (given > MAX_EXTENSION)
         throw new ContainerdError(Code.ResourceExhausted, "the archive has an extended header that is too long");
       const bytes = given === 0 ? new Uint8Array() : (await source.read(given))?.slice();
-      if (bytes === undefined) throw unexpectedEnd();
+      if (bytes === undefined) throw new UnexpectedEnd();
       await source.skip(padding(given));
       if (flag === "x") pax = parsePax(bytes);
       else if (flag === "L") longName = textOf(bytes);
@@ -130,7 +130,7 @@ export async function* readTar(source: ByteSource): AsyncGenerator<TarEntry> {
     const body = (async function* bytes(): AsyncGenerator<Uint8Array> {
       while (left > 0) {
         const part = await source.take(left);
-        if (part === undefined) throw unexpectedEnd();
+        if (part === undefined) throw new UnexpectedEnd();
         left -= part.length;
         yield part;
       }

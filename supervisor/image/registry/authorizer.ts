@@ -70,30 +70,32 @@ export class Authorizer {
   /**
    * Takes notice that the host refused a request.
    * @param used the header that the request had
-   * @throws ContainerdError when there is nothing else to show it
+   * @returns false when there is nothing else to show it
+   * @throws ContainerdError when it says why, or there is nothing to show it
    */
   async refused(
     response: Response,
     scopes: readonly string[],
     used: string | undefined,
     isRepeated: boolean,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const header = response.headers.get("www-authenticate") ?? "";
     const challenges = parseChallenges(header);
     const bearer = challenges.find(({ scheme, parameters }) => scheme === "bearer" && parameters.has("realm"));
     if (isRepeated) {
       const why = bearer?.parameters.get("error") ?? "";
-      throw denied(why === "" ? "the registry refuses what it was shown" : `server message: ${why.slice(0, 64)}`);
+      if (why === "") return false;
+      throw denied(`server message: ${why.slice(0, 64)}`);
     }
     if (bearer !== undefined) {
       const credentials = await this.#ownCredentials(header);
       if (credentials?.header) {
         this.#fixed = credentials.header;
-        return;
+        return true;
       }
       this.#issuer = this.#issuerOf(bearer.parameters.get("realm") ?? "", bearer.parameters.get("service") ?? "");
       if (used !== undefined) this.#tokens.delete(scopes.join(" "));
-      return;
+      return true;
     }
     if (!challenges.some(({ scheme }) => scheme === "basic")) {
       throw denied("failed to find supported auth scheme");
@@ -102,6 +104,7 @@ export class Authorizer {
     if (credentials?.header) this.#fixed = credentials.header;
     else if (!credentials?.username || !credentials.secret) throw denied("no basic auth credentials");
     else this.#fixed = basic(credentials);
+    return true;
   }
 
   #ownCredentials(challenge: string): Promise<Credentials | undefined> {

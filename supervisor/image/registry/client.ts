@@ -60,7 +60,7 @@ export class HostClient {
   }
 
   /**
-   * Sends a request, again where that may help. The answer may have any status but 401.
+   * Sends a request, again where that may help. The answer may have any status; 401 when the host does not believe what it was shown.
    * @throws ContainerdError when there is no answer, or the host does not believe who asks
    */
   async send(request: Request, signal: AbortSignal): Promise<Response> {
@@ -94,8 +94,8 @@ export class HostClient {
       const authorization = await this.#authorizer.header(request.scopes, signal);
       const response = await this.#redirected(request, authorization, signal);
       if (response.status !== 401) return response;
+      if (!(await this.#authorizer.refused(response, request.scopes, authorization, refusals > 0))) return response;
       await response.body?.cancel();
-      await this.#authorizer.refused(response, request.scopes, authorization, refusals > 0);
     }
   }
 

@@ -196,7 +196,7 @@ test("basic authorization is shown when it is asked for", async () => {
   expect(registry.asked[0]?.headers["authorization"]).toBeUndefined();
   const wrong = { ...user, secret: "guessed-password" };
   const told = await failure(open(name, { credentials: wrong }).resolve(signal));
-  expect(told).toContain("pull access denied");
+  expect(told).toBe(`unexpected status from HEAD request to ${registry.url}/v2/a/manifests/1: 401 Unauthorized`);
   expect(told).not.toContain("guessed-password");
   expect(await failure(open(name).resolve(signal))).toBe(
     "pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials",
