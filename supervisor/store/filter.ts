@@ -4,6 +4,7 @@
  */
 
 import { invalidArgument } from "../../proto/errdefs.ts";
+import { compilePattern } from "./pattern.ts";
 import { Scanner, tokens, unquote } from "./scanner.ts";
 
 /** Gives the value of a field path of the thing that is looked at; undefined when it has none. */
@@ -82,8 +83,9 @@ function parseSelector(scanner: Scanner): Filter {
   // A field that is not there has an empty value for all but ==, as in containerd.
   if (operator === "==") return (lookup) => lookup(path) === value;
   if (operator === "!=") return (lookup) => (lookup(path) ?? "") !== value;
-  const pattern = compile(value);
-  return (lookup) => pattern?.test(lookup(path) ?? "") ?? false;
+  // A wrong one lets nothing through, as in containerd.
+  const pattern = compilePattern(value);
+  return (lookup) => pattern?.(lookup(path) ?? "") ?? false;
 }
 
 function parseField(scanner: Scanner): string {
@@ -113,31 +115,4 @@ function parseValue(scanner: Scanner, isPattern: boolean): string {
 function unquoted(scanner: Scanner, at: number, text: string, isPattern: boolean): string {
   if (!isPattern && text[0] !== '"') return scanner.fail(at, "invalid quote encountered");
   return unquote(text) ?? scanner.fail(at, "unquoting failed: quote syntax error");
-}
-
-const posixClasses: Readonly<Record<string, string>> = {
-  alnum: "0-9A-Za-z",
-  alpha: "A-Za-z",
-  digit: "0-9",
-  lower: "a-z",
-  punct: "!-\\/:-@\\[-`{-~",
-  space: "\\s",
-  upper: "A-Z",
-  word: "\\w",
-  xdigit: "0-9A-Fa-f",
-};
-
-/** A regular expression of Go's; undefined for a wrong one, which lets nothing through, as in containerd. */
-function compile(source: string): RegExp | undefined {
-  const [, flags = ""] = /^\(\?([ims]+)\)/.exec(source) ?? [];
-  const rest = flags === "" ? source : source.slice(flags.length + 3);
-  const translated = rest
-    .replaceAll("(?P<", "(?<")
-    .replace(/\[:(\w+):\]/g, (all, name: string) => posixClasses[name] ?? all)
-    .replace(/\\([Az])/g, (_, edge: string) => (edge === "A" ? "^" : "$"));
-  try {
-    return new RegExp(translated, [...new Set(flags)].join(""));
-  } catch {
-    return undefined;
-  }
 }
