@@ -1,6 +1,7 @@
 /** Finding what a request names, or refusing it in containerd's words. */
 
 import { invalidArgument, notFound } from "../../proto/errdefs.ts";
+import { quote } from "../store/quote.ts";
 import type { SnapshotRecord, SnapshotRecords } from "./records.ts";
 import type { Snapshotter } from "./snapshotter.ts";
 
@@ -26,6 +27,14 @@ export class Lookup {
     const record = this.#records.find(snapshotter, namespace, key);
     if (record === undefined) throw notFound(`snapshot ${key} does not exist: not found`);
     return record;
+  }
+
+  /** What shall be committed. @throws ContainerdError NotFound */
+  active(snapshotter: string, namespace: string, key: string): SnapshotRecord {
+    if (!this.#records.wereMade(snapshotter, namespace)) {
+      throw notFound(`can not find snapshotter ${quote(snapshotter)}: not found`);
+    }
+    return this.record(snapshotter, namespace, key);
   }
 
   /** @throws ContainerdError NotFound */

@@ -5,7 +5,8 @@
 
 import { existsSync } from "node:fs";
 import { chown, stat } from "node:fs/promises";
-import { invalidArgument } from "../../proto/errdefs.ts";
+import { release } from "node:os";
+import { unknown } from "../../proto/errdefs.ts";
 import type { Labels } from "../store/labels.ts";
 import { syncDirectory } from "./directories.ts";
 import type { Layout } from "./local.ts";
@@ -51,31 +52,49 @@ function defaultOptions(): string[] {
 function overlayMounts(chain: Chain, path: (id: number) => string, options: readonly string[]): SnapshotMount[] {
   const { id, kind, parents } = chain;
   const [nearest] = parents;
-  if (nearest === undefined) return [bind(`${path(id)}/fs`, kind === Kind.View ? "ro" : "rw")];
-  if (kind === Kind.View && parents.length === 1) return [bind(`${path(nearest)}/fs`, "ro")];
+  const maps = canMapIds ? mapOptions(chain.labels) : [];
+  if (nearest === undefined) return [bind(`${path(id)}/fs`, [...maps, kind === Kind.View ? "ro" : "rw"])];
+  if (kind === Kind.View && parents.length === 1) return [bind(`${path(nearest)}/fs`, [...maps, "ro"])];
   const own = kind === Kind.Active ? [`workdir=${path(id)}/work`, `upperdir=${path(id)}/fs`] : [];
   const lower = `lowerdir=${parents.map((parent) => `${path(parent)}/fs`).join(":")}`;
-  return [{ type: "overlay", source: "overlay", target: "", options: [...own, lower, ...options] }];
+  return [{ type: "overlay", source: "overlay", target: "", options: [...maps, ...own, lower, ...options] }];
 }
 
-function bind(source: string, access: "ro" | "rw"): SnapshotMount {
-  return { type: "bind", source, target: "", options: [access, "rbind"] };
+function bind(source: string, options: readonly string[]): SnapshotMount {
+  return { type: "bind", source, target: "", options: [...options, "rbind"] };
 }
 
-/** The host's user and group for root in the container, when labels map users and groups. */
+const UIDS = "containerd.io/snapshot/uidmapping";
+const GIDS = "containerd.io/snapshot/gidmapping";
+
+/** True for kernels whose overlays can have lower directories with mapped ids: Linux 5.19 and later. */
+const canMapIds = ((): boolean => {
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  return major > 5 || (major === 5 && minor >= 19);
+})();
+
+/** Options that say how whoever mounts shall map ids. */
+function mapOptions(labels: Labels): string[] {
+  const [users, groups] = [labels[UIDS], labels[GIDS]];
+  return [...(users === undefined ? [] : [`uidmap=${users}`]), ...(groups === undefined ? [] : [`gidmap=${groups}`])];
+}
+
+/** The host's user and group for root in the container, when labels map users or groups. */
 function ownerByLabels(labels: Labels): { uid: number; gid: number } | undefined {
-  const [users, groups] = [labels["containerd.io/snapshot/uidmapping"], labels["containerd.io/snapshot/gidmapping"]];
+  const [users, groups] = [labels[UIDS], labels[GIDS]];
   if (users === undefined && groups === undefined) return undefined;
   return { uid: rootOf(users ?? ""), gid: rootOf(groups ?? "") };
 }
 
 /** The host id of id 0 in a mapping `container:host:size`, of which there may be several with commas between. */
 function rootOf(mapping: string): number {
-  for (const part of mapping.split(",")) {
+  let root = 0;
+  for (const part of mapping === "" ? [] : mapping.split(",")) {
     const found = /^(\d+):(\d+):(\d+)$/.exec(part);
-    if (found?.[1] === "0" && Number(found[3]) > 0) return Number(found[2]);
+    if (found === null) {
+      throw unknown(`failed to unmarshal snapshot ID mapped labels: input value ${part} unparsable: expected integer`);
+    }
+    if (found[1] === "0" && Number(found[3]) > 0) root = Number(found[2]);
   }
-  throw invalidArgument(
-    `failed to unmarshal snapshot ID mapped labels: ${JSON.stringify(mapping)} maps no id to 0: invalid argument`,
-  );
+  return root;
 }

@@ -94,6 +94,17 @@ export class SnapshotRecords {
     );
   }
 
+  /** True when a namespace has, or ever had, snapshots of a snapshotter. */
+  wereMade(snapshotter: string, namespace: string): boolean {
+    return (
+      this.#database.get(
+        "SELECT 1 FROM snapshot_sequences WHERE snapshotter = ? AND namespace = ?",
+        snapshotter,
+        namespace,
+      ) !== undefined
+    );
+  }
+
   relabel(snapshotter: string, namespace: string, key: string, labels: Labels): void {
     this.#database.run(
       "UPDATE snapshots SET labels = ?, updated_at = ? WHERE snapshotter = ? AND namespace = ? AND key = ?",

@@ -4,10 +4,17 @@
  * `<namespace>/<number>/<key>`; these keys go into error messages and to proxy snapshotters, never into paths.
  */
 
-import { alreadyExists, ContainerdError, failedPrecondition, invalidArgument, unknown } from "../../proto/errdefs.ts";
+import {
+  alreadyExists,
+  ContainerdError,
+  failedPrecondition,
+  invalidArgument,
+  messageOf,
+  unknown,
+} from "../../proto/errdefs.ts";
 import { containerd } from "../../proto/gen/supervisor.js";
 import { Code } from "../../proto/ttrpc/status.ts";
-import { parseFilters } from "../store/filter.ts";
+import { type Filter, parseFilters } from "../store/filter.ts";
 import { checkLabels, type Labels } from "../store/labels.ts";
 import { quote } from "../store/quote.ts";
 import { nowMicros } from "../store/time.ts";
@@ -145,7 +152,7 @@ export class SnapshotService {
       await database.commit(() => leases.hold(namespace, lease, { type, id: name }));
       throw taken();
     }
-    const active = this.#lookup.record(snapshotter, namespace, key);
+    const active = this.#lookup.active(snapshotter, namespace, key);
     const parent = active.parent === "" ? (options.parent ?? "") : active.parent;
     const rebasedOn =
       active.parent === "" && parent !== "" ? this.#lookup.parent(snapshotter, namespace, parent).backend : undefined;
@@ -199,7 +206,7 @@ export class SnapshotService {
    */
   async *list(namespace: string, snapshotter: string, filters: readonly string[]): AsyncIterable<SnapshotInfo> {
     const backend = this.#lookup.snapshotter(snapshotter);
-    const filter = parseFilters(filters);
+    const filter = parse(filters);
     for (const record of this.#records.pages(snapshotter, namespace)) {
       let info: SnapshotInfo;
       try {
@@ -270,5 +277,14 @@ export class SnapshotService {
   #publish(namespace: string, verb: "prepare" | "commit" | "remove", value: Uint8Array): void {
     const name = `containerd.events.Snapshot${verb[0]?.toUpperCase()}${verb.slice(1)}`;
     this.#parts.publisher.publish(namespace, `/snapshot/${verb}`, { name, value });
+  }
+}
+
+/** Filters of a list, whose mistakes containerd tells of without their code. @throws ContainerdError Unknown */
+function parse(filters: readonly string[]): Filter {
+  try {
+    return parseFilters(filters);
+  } catch (error) {
+    throw unknown(messageOf(error).replace(/(: invalid argument)+$/, ": invalid argument"), error);
   }
 }
