@@ -11,7 +11,7 @@
  */
 
 import { constants, type SQLQueryBindings, Database as Sqlite, type Statement } from "bun:sqlite";
-import { closeSync, fdatasync, openSync } from "node:fs";
+import { chmodSync, closeSync, fdatasync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { syncDirectory } from "./file.ts";
 import { type Migration, migrate } from "./migration.ts";
@@ -62,6 +62,8 @@ export class Database {
   constructor(path: string, migrations: readonly Migration[]) {
     const sqlite = new Sqlite(path, { create: true, strict: true });
     try {
+      // Specifications have secrets of containers in their environment. The log takes the mode of the database.
+      chmodSync(path, 0o600);
       // One process alone: no shared memory, and a second one fails at once.
       sqlite.run("PRAGMA locking_mode = EXCLUSIVE");
       sqlite.run("PRAGMA journal_mode = WAL");

@@ -1,10 +1,19 @@
 /** Reads a regular expression of RE2's language into steps. */
 
-import { EDGE, type Step } from "./pattern.ts";
 import { anyOf, type Chars, classByName, classEscape, ignoringCase, none, range } from "./pattern-chars.ts";
 
+/** One step of a pattern. Numbers are indexes of steps. */
+export type Step =
+  | { readonly kind: "char"; readonly takes: (code: number) => boolean; readonly next: number }
+  | { readonly kind: "split"; readonly nexts: readonly [number, number] }
+  | { readonly kind: "assert"; readonly holds: (before: number, after: number) => boolean; readonly next: number }
+  | { readonly kind: "match" };
+
+/** Stands for what is before the first and after the last character. */
+export const EDGE = -1;
+
 /** Steps of a pattern, at most: a client may write one that repeats repetitions. */
-const MAX_STEPS = 20_000;
+const MAX_STEPS = 4000;
 /** How deep groups may be nested. */
 const MAX_DEPTH = 200;
 /** How often a part may be repeated by numbers (RE2's limit). */

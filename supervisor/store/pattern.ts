@@ -3,17 +3,7 @@
  * in proportion to the text and the pattern, whatever they are, which JavaScript's own expressions do not promise.
  */
 
-import { parsePattern } from "./pattern-parser.ts";
-
-/** One step of a pattern. Numbers are indexes of steps. */
-export type Step =
-  | { readonly kind: "char"; readonly takes: (code: number) => boolean; readonly next: number }
-  | { readonly kind: "split"; readonly nexts: readonly [number, number] }
-  | { readonly kind: "assert"; readonly holds: (before: number, after: number) => boolean; readonly next: number }
-  | { readonly kind: "match" };
-
-/** Stands for what is before the first and after the last character. */
-export const EDGE = -1;
+import { EDGE, parsePattern, type Step } from "./pattern-parser.ts";
 
 /**
  * Whether a pattern is found somewhere in a text.
