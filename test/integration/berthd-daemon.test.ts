@@ -91,7 +91,8 @@ testUnless(
     expect([mode & 0o777, uid, gid]).toEqual([0o660, 0, 12]);
     expect(statSync(`${place.address}.ttrpc`).mode & 0o777).toBe(0o660);
     expect(statSync(join(place.state, "debug.sock")).mode & 0o777).toBe(0o600);
-    expect(readFileSync(place.log, "utf8")).not.toContain("level=info");
+    expect(statSync(join(place.root, "berth.db")).mode & 0o777).toBe(0o600);
+  expect(readFileSync(place.log, "utf8")).not.toContain("level=info");
     child.kill("SIGKILL");
     await child.exited;
     expect(statSync(place.address).isSocket()).toBe(true);
