@@ -33,6 +33,7 @@ export async function checkSnapshots(records: CheckRecords, root: string): Promi
     if (!used.has(name)) add("note", subject, "is a tree of no snapshot: garbage, removed in time");
     if (parent !== null && !byId.has(parent)) add("error", subject, `its parent ${parent} is not there`);
   }
+  const last = records.trees.reduce((most, { id }) => Math.max(most, id), 0);
   for (const snapshotter of local) {
     const directory = join(root, `io.containerd.snapshotter.v1.${snapshotter}`, "snapshots");
     const own = records.trees.filter((tree) => tree.snapshotter === snapshotter);
