@@ -13,8 +13,9 @@ import {
   type sendUnaryData,
   type UntypedHandleCall,
 } from "@grpc/grpc-js";
-import { toStatus } from "../../proto/errdefs.ts";
+import { ContainerdError, toStatus } from "../../proto/errdefs.ts";
 import { type Method, services } from "../../proto/gen/services.js";
+import { Code } from "../../proto/ttrpc/status.ts";
 import { CallContext } from "./context.ts";
 
 /** Longest messages in bytes. */
@@ -119,9 +120,11 @@ function tune(server: Server): void {
 export class GrpcServer {
   readonly #server: Server;
   readonly #observe: Observe;
+  readonly #limits: MessageLimits;
 
   constructor(observe: Observe = () => unobserved, limits: MessageLimits = defaultLimits) {
     this.#observe = observe;
+    this.#limits = limits;
     this.#server = new Server({
       "grpc.max_receive_message_length": limits.receive,
       "grpc.max_send_message_length": limits.send,
@@ -177,6 +180,13 @@ export class GrpcServer {
     clearTimeout(timer);
   }
 
+  /** Only lists grow so long, and these come encoded. @throws ContainerdError ResourceExhausted, in Go's words */
+  #checkSize(response: unknown): void {
+    if (!(response instanceof EncodedMessage) || response.bytes.length <= this.#limits.send) return;
+    const sizes = `${response.bytes.length} vs. ${this.#limits.send}`;
+    throw new ContainerdError(Code.ResourceExhausted, `grpc: trying to send message larger than max (${sizes})`);
+  }
+
   #adapt(observer: CallObserver, row: UntypedMethod, handler: UntypedHandler): UntypedHandleCall {
     const ended = (started: number, code: number): void => observer.ended(code, performance.now() - started);
     const unary = async (call: AnyCall, answer: sendUnaryData<unknown>): Promise<void> => {
@@ -185,7 +195,9 @@ export class GrpcServer {
       const { context, over } = contextOf(call);
       try {
         const request = row.requestStream ? requestsOf(call) : call.request;
-        answer(null, await handler(request, context));
+        const response = await handler(request, context);
+        this.#checkSize(response);
+        answer(null, response);
         ended(started, 0);
       } catch (error) {
         const { code, message } = toStatus(error);
