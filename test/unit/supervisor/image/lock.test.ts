@@ -14,7 +14,8 @@ test("one at a time has a key, in the order of asking, and keys do not wait for 
     lock.with("k", undefined, work("b")),
     lock.with("other", undefined, work("c")),
   ]);
-  expect(order).toEqual(["a begins", "c begins", "a ends", "c ends", "b begins", "b ends"]);
+  expect(order.filter((line) => !line.startsWith("c"))).toEqual(["a begins", "a ends", "b begins", "b ends"]);
+  expect(order.indexOf("c begins")).toBe(1);
 });
 
 test("who gives up waiting is told at once, and lets nobody in too early", async () => {
