@@ -56,16 +56,25 @@ export class SnapshotRecords {
   /** A number for a backend key, never given out before: {@link insert} records it. */
   nextSequence(snapshotter: string, namespace: string): number {
     const name = `${namespace}/${snapshotter}`;
-    const last =
-      this.#sequences.get(name) ??
-      this.#database.get<{ last: number }>(
-        "SELECT last FROM snapshot_sequences WHERE snapshotter = ? AND namespace = ?",
-        snapshotter,
-        namespace,
-      )?.last ??
-      0;
+    const last = this.#sequences.get(name) ?? this.#lastSequence(snapshotter, namespace);
     this.#sequences.set(name, last + 1);
     return last + 1;
+  }
+
+  #lastSequence(snapshotter: string, namespace: string): number {
+    const row = this.#database.get<{ last: number }>(
+      "SELECT last FROM snapshot_sequences WHERE snapshotter = ? AND namespace = ?",
+      snapshotter,
+      namespace,
+    );
+    if (row !== undefined) return row.last;
+    // The first of a namespace; or of a database that was saved from damage, where numbers in use tell.
+    const used = this.#database.all<{ backend: string }>(
+      "SELECT backend FROM snapshots WHERE snapshotter = ? AND namespace = ?",
+      snapshotter,
+      namespace,
+    );
+    return used.reduce((last, { backend }) => Math.max(last, Number(backend.split("/")[1]) || 0), 0);
   }
 
   insert(snapshotter: string, namespace: string, sequence: number, record: SnapshotRecord): void {

@@ -29,13 +29,19 @@ export interface NamedSnapshotter {
   readonly snapshotter: Snapshotter;
 }
 
-/** Opens all snapshotters, and begins to remove what a crash has left of theirs. */
+/**
+ * Opens all snapshotters, and begins to remove what a crash has left of theirs.
+ * @throws Error when a directory cannot be made, or a proxy has a name that is taken
+ */
 export function openSnapshotters({
   database,
   root,
   log,
   proxies = new Map(),
 }: SnapshottersOptions): NamedSnapshotter[] {
+  for (const id of ["native", "overlayfs"]) {
+    if (proxies.has(id)) throw new Error(`proxy_plugins.${id}: the name is taken by a snapshotter of the daemon's own`);
+  }
   const ids = new TreeIds(lastTreeId(database));
   const local = (id: string, layout: Layout): NamedSnapshotter => {
     const directory = join(root, `io.containerd.snapshotter.v1.${id}`);
@@ -49,10 +55,10 @@ export function openSnapshotters({
     );
     return { id, root: directory, snapshotter };
   };
+  const own = [local("native", nativeLayout), local("overlayfs", overlayLayout())];
   const commit: Commit = (alongside) => database.commit(alongside);
   return [
-    local("native", nativeLayout),
-    local("overlayfs", overlayLayout()),
+    ...own,
     ...[...proxies].map(([id, address]) => ({
       id,
       root: undefined,
