@@ -3,10 +3,8 @@
  * small files and a few large ones, deep directories, links, and upper layers that replace and remove.
  */
 
-import { createHash } from "node:crypto";
-import { closeSync, openSync, rmSync, writeSync } from "node:fs";
-import { gzipSync, zstdCompressSync } from "bun";
 import { archive, entry } from "./archive.ts";
+import { type Compression, writeImageOf } from "./layered-image.ts";
 
 /** What to make. */
 export interface LargeImageOptions {
@@ -14,7 +12,7 @@ export interface LargeImageOptions {
   readonly bytes?: number;
   readonly files?: number;
   readonly layers?: number;
-  readonly compression?: "gzip" | "zstd" | "none";
+  readonly compression?: Compression;
   /** Name that the archive is imported under. */
   readonly name?: string;
 }
@@ -99,75 +97,15 @@ function* layer(index: number, options: Required<LargeImageOptions>, source: rea
   yield entry({ name: `${below}/e2/new`, body: "new\n", mtime: 1_700_000_000 });
 }
 
-const suffix = { gzip: "+gzip", zstd: "+zstd", none: "" } as const;
-
-function compress(kind: "gzip" | "zstd" | "none", bytes: Uint8Array<ArrayBuffer>): Uint8Array {
-  if (kind === "gzip") return gzipSync(bytes, { level: 6 });
-  return kind === "zstd" ? zstdCompressSync(bytes) : bytes;
-}
-
 /** Writes the OCI archive of the image to `path`. */
 export function writeLargeImage(path: string, given: LargeImageOptions = {}): void {
-  const options = {
-    bytes: 500e6,
-    files: 20_000,
-    layers: 6,
-    compression: "gzip",
-    name: largeImageName,
-    ...given,
-  } as const;
+  const defaults = { bytes: 500e6, files: 20_000, layers: 6, compression: "gzip", name: largeImageName } as const;
+  const options = { ...defaults, ...given };
   const source = pools();
-  const file = openSync(path, "w");
-  const digest = (body: Uint8Array): string => `sha256:${createHash("sha256").update(body).digest("hex")}`;
-  const add = (mediaType: string, body: Uint8Array) => {
-    const id = digest(body);
-    writeSync(file, entry({ name: `blobs/sha256/${id.slice(7)}`, size: body.length }));
-    writeSync(file, body);
-    writeSync(file, Buffer.alloc((512 - (body.length % 512)) % 512));
-    return { mediaType, digest: id, size: body.length };
-  };
-  const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
-  try {
-    writeSync(file, entry({ name: "oci-layout", body: json({ imageLayoutVersion: "1.0.0" }) }));
-    const layers: ReturnType<typeof add>[] = [];
-    const diffIds: string[] = [];
-    for (let i = 0; i < options.layers; i++) {
-      const tar = archive(...layer(i, options, source));
-      diffIds.push(digest(tar));
-      layers.push(
-        add(
-          `application/vnd.oci.image.layer.v1.tar${suffix[options.compression]}`,
-          compress(options.compression, new Uint8Array(tar)),
-        ),
-      );
-    }
-    const architecture = { x64: "amd64", arm64: "arm64" }[process.arch as string] ?? process.arch;
-    const platform = { architecture, os: "linux" };
-    const config = add(
-      "application/vnd.oci.image.config.v1+json",
-      json({
-        ...platform,
-        created: "1970-01-01T00:00:00Z",
-        config: { Cmd: ["/none"] },
-        rootfs: { type: "layers", diff_ids: diffIds },
-      }),
-    );
-    const mediaType = "application/vnd.oci.image.manifest.v1+json";
-    const manifest = add(mediaType, json({ schemaVersion: 2, mediaType, config, layers }));
-    const annotations = { "io.containerd.image.name": options.name, "org.opencontainers.image.ref.name": "latest" };
-    const index = {
-      schemaVersion: 2,
-      mediaType: "application/vnd.oci.image.index.v1+json",
-      manifests: [{ ...manifest, platform, annotations }],
-    };
-    writeSync(file, entry({ name: "index.json", body: json(index) }));
-    writeSync(file, Buffer.alloc(1024));
-  } catch (error) {
-    rmSync(path, { force: true });
-    throw error;
-  } finally {
-    closeSync(file);
+  function* layers() {
+    for (let i = 0; i < options.layers; i++) yield archive(...layer(i, options, source));
   }
+  writeImageOf(path, options.name, layers(), options.compression);
 }
 
 /** `bun test/lib/large-image.ts PATH [JSON]` writes one for use by hand. */
