@@ -289,11 +289,12 @@ export class Daemon {
   async #listen(): Promise<void> {
     const { grpc } = this.#config;
     this.#trimmer.touch();
-    this.#aside = await Aside.start(this.#config, {
+    const sources = {
       state: () => this.state(),
       metrics: () => this.#metrics(),
       records: async () => (await import("./check/records.ts")).readRecords(this.#database),
-    });
+    };
+    this.#aside = await Aside.start(this.#config, sources, this.#log);
     await clearSocket(grpc.address);
     await this.#server.listen(grpc.address);
     restrictSocket(grpc.address, grpc);

@@ -1,8 +1,10 @@
 /** What the daemon serves beside containerd's API: metrics where they are wanted, and looking inside for root alone. */
 
 import { type Config, debugAddress } from "../config.ts";
+import type { Log } from "../log/log.ts";
 import { type HttpServer, serveHttp } from "./http.ts";
 import { toJson } from "./json.ts";
+import { MAX_SOCKET_PATH } from "./socket.ts";
 
 /** What is told. */
 export interface AsideSources {
@@ -22,8 +24,11 @@ export class Aside {
     this.#servers = servers;
   }
 
-  /** @throws Error when an address is taken or wrong */
-  static async start(config: Config, sources: AsideSources): Promise<Aside> {
+  /**
+   * Without an address of the configuration, a state too deep for the path of a socket costs only the debug socket.
+   * @throws Error when an address is taken or wrong
+   */
+  static async start(config: Config, sources: AsideSources, log: Log): Promise<Aside> {
     const metrics = {
       "/v1/metrics": async () => respond(await sources.metrics(), "text/plain; version=0.0.4; charset=utf-8"),
     };
@@ -38,7 +43,10 @@ export class Aside {
       if (config.metrics.address !== "") {
         servers.push(await serveHttp(config.metrics.address, metrics, { uid: 0, gid: 0, mode: 0o660 }));
       }
-      servers.push(await serveHttp(debugAddress(config), debug, { ...config.debug, mode: 0o600 }));
+      const address = debugAddress(config);
+      const isPossible = config.debug.address !== "" || Buffer.byteLength(address) <= MAX_SOCKET_PATH;
+      if (isPossible) servers.push(await serveHttp(address, debug, { ...config.debug, mode: 0o600 }));
+      else log.warn("no debug socket: its path would be too long; set [debug] address", { address });
     } catch (error) {
       for (const server of servers) await server.stop();
       throw error;

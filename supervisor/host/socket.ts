@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { dirname } from "node:path";
 
 /** Longest path of a unix socket in bytes, without its NUL. */
-const MAX_PATH = 107;
+export const MAX_SOCKET_PATH = 107;
 /** How long a socket that does not answer is waited for. */
 const CONNECT_MS = 2000;
 
@@ -23,8 +23,8 @@ export interface SocketOwner {
  * @throws Error when somebody listens there, or the path is not a socket, or too long
  */
 export async function clearSocket(path: string): Promise<void> {
-  if (Buffer.byteLength(path) > MAX_PATH) {
-    throw new Error(`the path of the socket ${path} is longer than ${MAX_PATH} bytes: choose a shorter one`);
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
+    throw new Error(`the path of the socket ${path} is longer than ${MAX_SOCKET_PATH} bytes: choose a shorter one`);
   }
   mkdirSync(dirname(path), { recursive: true, mode: 0o711 });
   const found = lstatSync(path, { throwIfNoEntry: false });

@@ -11,7 +11,7 @@ export type Fields = Readonly<Record<string, unknown>>;
 /** Names whose values are never written. */
 const secretName = /pass(?:word|wd)?$|secret|token$|authorization|credential|cookie|private_?key/i;
 /** Longest value of a field, and longest message, in characters. */
-const MAX_LENGTH = 8192;
+const MAX_LENGTH = 65_536;
 
 /** A line with its newline. @param at the time of it */
 export function formatLine(at: Date, level: Level, message: string, fields: Fields = {}): string {
