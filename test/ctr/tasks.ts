@@ -114,7 +114,6 @@ export async function containers(t: Comparison): Promise<void> {
     await t.ctr((s) => runOf(s, "r1", ["echo", "hello"]));
     await t.ctr((s) => runOf(s, "r2", ["sh", "-c", "echo out; echo err >&2; exit 42"]));
     await t.ctr((s) => runOf(s, "r3", ["cat"]), { stdin: "what goes in\n", holdStdin: () => Bun.sleep(1_500) });
-    await t.ctr((s) => runOf(s, "r4", ["no-such-command"]), { known: runcWords });
     await t.ctr((s) => runOf(s, "r5", ["sh", "-c", "kill -9 $$"]));
     await t.ctr((s) => runOf(s, "r6", ["env"], ["--rm", "--env", "COLOUR=green", "--cwd", "/tmp"]), {
       unordered: true,
@@ -133,6 +132,10 @@ export async function containers(t: Comparison): Promise<void> {
     ]);
     await t.ctr(["containers", "ls", "-q"]);
     await t.ctr(["snapshots", "ls"]);
+  });
+  await t.row("run, no such command", async () => {
+    await t.ctr((s) => runOf(s, "r4", ["no-such-command"]), { known: runcWords });
+    await t.ctr(["containers", "ls", "-q"]);
   });
   await t.row("run, flags", async () => {
     await t.ctr(
@@ -200,12 +203,14 @@ export async function tasks(t: Comparison): Promise<void> {
     await t.ctr(["tasks", "ps", "d1"], { numbers: true });
     await t.ctr(["tasks", "ps", "none"]);
   });
+  await t.row("tasks exec, no such command", async () => {
+    await t.ctr((s) => execOf(s, "d1", ["no-such-command"]), { known: runcWords });
+  });
   await t.row(
     "tasks exec",
     async () => {
       await t.ctr((s) => execOf(s, "d1", ["sh", "-c", "echo from an exec; sleep 0.3"]));
       await t.ctr((s) => execOf(s, "d1", ["sh", "-c", "echo err >&2; sleep 0.3; exit 9"]));
-      await t.ctr((s) => execOf(s, "d1", ["no-such-command"]), { known: runcWords });
       await t.ctr((s) => execOf(s, "d1", ["cat"]), { stdin: "in\n", holdStdin: () => Bun.sleep(1_500) });
       await t.ctr((s) => execOf(s, "d1", ["sh", "-c", "id; sleep 0.3"], ["--user", "1000:1000", "--cwd", "/tmp"]));
       await t.ctr((s) => execOf(s, "none", ["true"]));
