@@ -92,7 +92,7 @@ testUnless(
     expect(statSync(`${place.address}.ttrpc`).mode & 0o777).toBe(0o660);
     expect(statSync(join(place.state, "debug.sock")).mode & 0o777).toBe(0o600);
     expect(statSync(join(place.root, "berth.db")).mode & 0o777).toBe(0o600);
-  expect(readFileSync(place.log, "utf8")).not.toContain("level=info");
+    expect(readFileSync(place.log, "utf8")).not.toContain("level=info");
     child.kill("SIGKILL");
     await child.exited;
     expect(statSync(place.address).isSocket()).toBe(true);
