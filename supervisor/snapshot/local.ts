@@ -1,10 +1,9 @@
 /** A snapshotter that keeps trees in directories of its own: overlayfs and native differ in the layout alone. */
 
-import { readdir } from "node:fs/promises";
 import type { Log } from "../log/log.ts";
 import type { Database } from "../store/database.ts";
 import type { Labels } from "../store/labels.ts";
-import { Directories, type Skeleton, syncDirectory, type TreeIds } from "./directories.ts";
+import { Directories, type Skeleton, type TreeIds } from "./directories.ts";
 import { onDisk } from "./disk-error.ts";
 import {
   type Alongside,
@@ -15,7 +14,7 @@ import {
   type Snapshotter,
   type Usage,
 } from "./snapshotter.ts";
-import { syncTree } from "./tree/process.ts";
+import { syncFiles } from "./sync.ts";
 import { type Chain, Trees } from "./trees.ts";
 import { diskUsage } from "./usage.ts";
 
@@ -109,7 +108,9 @@ export class LocalSnapshotter implements Snapshotter {
     const call = `failed to commit snapshot ${key}`;
     const files = this.#layout.files(this.#directories.path(tree.id));
     // Both read the same files; what counting finds in the cache costs syncing nothing.
-    const [usage] = await onDisk(call, () => Promise.all([this.#count(tree.id), isSynced ? undefined : sync(files)]));
+    const [usage] = await onDisk(call, () =>
+      Promise.all([this.#count(tree.id), isSynced ? undefined : syncFiles(files)]),
+    );
     await this.#database.commit(() => {
       this.#trees.commit(name, key, parent, labels, usage);
       alongside();
@@ -190,10 +191,4 @@ export class LocalSnapshotter implements Snapshotter {
   #count(id: number, signal?: AbortSignal): Promise<Usage> {
     return diskUsage(this.#layout.files(this.#directories.path(id)), signal);
   }
-}
-
-/** Brings the files of a tree to disk; an empty one takes no process for that. */
-async function sync(files: string): Promise<void> {
-  if ((await readdir(files)).length === 0) await syncDirectory(files);
-  else await syncTree(files);
 }

@@ -146,6 +146,26 @@ test("usage is that of du, a file with two names counted once, and kept at commi
   expect(root).toBe(fixture.root);
 });
 
+test("a commit syncs what can be synced, and waits for no FIFO", async () => {
+  await using fixture = openFixture();
+  const { service } = fixture;
+  for (const count of [1, 30]) {
+    const [mount] = await service.prepare(ns, undefined, overlay, "key", "", {});
+    const files = mount?.source ?? "";
+    mkdirSync(`${files}/directory`);
+    for (let i = 0; i < count; i++) writeFileSync(`${files}/directory/${i}`, "x");
+    for (const program of [
+      ["mkfifo", `${files}/fifo`],
+      ["ln", "-s", "/dev/zero", `${files}/link`],
+      ["mknod", `${files}/device`, "c", "1", "5"],
+    ]) {
+      expect(Bun.spawnSync(program).exitCode).toBe(0);
+    }
+    await service.commit(ns, undefined, overlay, `name${count}`, "key", {});
+    expect((await service.usage(ns, overlay, `name${count}`)).inodes).toBe(count + 5);
+  }
+});
+
 test("a start removes directories without a record; a record without a directory can be removed", async () => {
   let fixture = openFixture();
   await using _ = { [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
