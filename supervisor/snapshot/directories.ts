@@ -7,7 +7,7 @@
  */
 
 import { mkdirSync, readdirSync } from "node:fs";
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { detach, mountsBelow } from "../../shim/linux/index.ts";
 import type { Log } from "../log/log.ts";
 
@@ -169,8 +169,8 @@ export class Directories {
     for (const id of ids) this.#unrecorded.add(id);
     try {
       for (const id of ids) {
-        await mkdir(this.path(id), { mode: this.#skeleton.mode });
-        for (const [name, mode] of this.#skeleton.entries) await mkdir(`${this.path(id)}/${name}`, { mode });
+        await makeDirectory(this.path(id), this.#skeleton.mode);
+        for (const [name, mode] of this.#skeleton.entries) await makeDirectory(`${this.path(id)}/${name}`, mode);
       }
       // Syncing the first brings all of them to disk on most file systems; the others then cost little.
       for (const id of ids) await syncDirectory(this.path(id));
@@ -235,4 +235,10 @@ export async function syncDirectory(path: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** Makes a directory of exactly this mode, whatever the umask of the process. */
+async function makeDirectory(path: string, mode: number): Promise<void> {
+  await mkdir(path, { mode });
+  if ((mode & process.umask()) !== 0) await chmod(path, mode);
 }

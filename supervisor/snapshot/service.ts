@@ -31,6 +31,9 @@ export type { Holds, SnapshotServiceParts } from "./parts.ts";
 
 const { SnapshotCommit, SnapshotPrepare, SnapshotRemove } = containerd.events;
 
+/** A list lets everybody else work after so many snapshots. */
+const PAUSE_EVERY = 100;
+
 /** The snapshots of all namespaces. */
 export class SnapshotService {
   readonly #parts: SnapshotServiceParts;
@@ -207,7 +210,9 @@ export class SnapshotService {
   async *list(namespace: string, snapshotter: string, filters: readonly string[]): AsyncIterable<SnapshotInfo> {
     const backend = this.#lookup.snapshotter(snapshotter);
     const filter = parse(filters);
+    let count = 0;
     for (const record of this.#records.pages(snapshotter, namespace)) {
+      if (++count % PAUSE_EVERY === 0) await new Promise<void>((resolve) => setImmediate(resolve));
       let info: SnapshotInfo;
       try {
         info = overlaid(await backend.stat(record.backend), record);
