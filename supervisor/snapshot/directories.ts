@@ -6,8 +6,9 @@
  * directory is damage.
  */
 
-import { mkdirSync, readdirSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync } from "node:fs";
 import { chmod, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { detach, mountsBelow } from "../../shim/linux/index.ts";
 import type { Log } from "../log/log.ts";
 
@@ -74,9 +75,10 @@ export class Directories {
   #remover: Promise<void> | undefined;
 
   constructor({ root, ids, skeleton, log }: DirectoriesOptions) {
-    mkdirSync(root, { recursive: true, mode: 0o700 });
     this.#root = `${root}/snapshots`;
-    mkdirSync(this.#root, { recursive: true, mode: 0o700 });
+    if (mkdirSync(this.#root, { recursive: true, mode: 0o700 }) !== undefined) {
+      for (const path of [root, dirname(root)]) syncNow(path);
+    }
     this.#log = log;
     this.#ids = ids;
     this.#skeleton = skeleton;
@@ -234,6 +236,16 @@ export async function syncDirectory(path: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** {@link syncDirectory} for the start of a new root, when there is nobody to wait. */
+function syncNow(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 
