@@ -77,7 +77,9 @@ export function snapshotsOf(service: SnapshotService, { namespace, lease }: Scop
     name,
     stat: (key) => service.stat(namespace, name, key),
     prepare: (key, parent, labels) => service.prepare(namespace, lease, name, key, parent, labels),
-    commit: (committed, key, labels) => service.commit(namespace, lease, name, committed, key, labels),
+    // What applied the layer has synced it (see the applier of transfers).
+    commit: (committed, key, labels) =>
+      service.commit(namespace, lease, name, committed, key, labels, { isSynced: true }),
     remove: (key) => service.remove(namespace, lease, name, key),
   };
 }
