@@ -12,6 +12,7 @@ interface Held {
 /** The refs that have a writer. */
 export class RefLocks {
   readonly #held = new Map<string, Held>();
+  readonly #waiting: (() => void)[] = [];
 
   /**
    * Takes a ref. @returns what gives it back
@@ -28,7 +29,19 @@ export class RefLocks {
     this.#held.set(key, mine);
     return () => {
       if (this.#held.get(key) === mine) this.#held.delete(key);
+      if (this.#held.size === 0) for (const wake of this.#waiting.splice(0)) wake();
     };
+  }
+
+  /** Resolves when no ref has a writer, but at the latest after `ms` milliseconds. @returns whether none has */
+  async allFree(ms: number): Promise<boolean> {
+    if (this.#held.size === 0) return true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push(resolve);
+    const timer = setTimeout(resolve, ms);
+    await promise;
+    clearTimeout(timer);
+    return this.#held.size === 0;
   }
 
   /** Tells which writer has a ref. */

@@ -8,16 +8,16 @@
  */
 
 import { readdir } from "node:fs/promises";
-import { invalidArgument, notFound } from "../../proto/errdefs.ts";
+import { notFound } from "../../proto/errdefs.ts";
 import { containerd } from "../../proto/gen/supervisor.js";
 import type { Publisher } from "../event/publisher.ts";
 import type { Database } from "../store/database.ts";
 import { parseFilters } from "../store/filter.ts";
 import { checkLabels, type Labels } from "../store/labels.ts";
-import { quote } from "../store/quote.ts";
 import { BlobFiles } from "./blobs.ts";
 import { isDigest } from "./digest.ts";
 import { Health } from "./health.ts";
+import { damaged, fieldOf, updatedLabels } from "./info.ts";
 import { ingestProgress, removeIngest } from "./ingest.ts";
 import { Layout } from "./layout.ts";
 import { KeyedMutex } from "./lock.ts";
@@ -49,6 +49,8 @@ export interface ContentStoreOptions {
 
 /** Blobs that are listed in one go. */
 const PAGE = 500;
+/** Writers whose calls were cut off have this long to end, in milliseconds. */
+const CLOSE_MS = 2000;
 /** Files that are removed at the same time. */
 const MAX_REMOVALS = 16;
 
@@ -81,11 +83,12 @@ export class ContentStore {
     return store;
   }
 
-  /** Waits for what is under way. No writer may be open any more. */
+  /** Waits for what is under way. Writers that do not end in time are left as by a power cut. */
   async close(): Promise<void> {
+    const isClean = await this.refs.allFree(CLOSE_MS);
     await this.idle();
     this.opened.close();
-    this.health.markClean();
+    if (isClean) this.health.markClean();
   }
 
   /** Resolves when no work is left in the background. */
@@ -292,33 +295,4 @@ export class ContentStore {
     const name = `containerd.events.Content${verb === "create" ? "Create" : "Delete"}`;
     this.options.publisher.publish(namespace, `/content/${verb}`, { name, value });
   }
-}
-
-function damaged(digest: string, problem: string): Error {
-  return notFound(`content digest ${digest} is damaged on disk (${problem}), fetch it again: not found`);
-}
-
-function fieldOf(info: BlobInfo, [first, ...rest]: readonly string[]): string | undefined {
-  if (first === "digest" && rest.length === 0) return info.digest;
-  if (first !== "labels" || rest.length === 0) return undefined;
-  const key = rest.join(".");
-  return Object.hasOwn(info.labels, key) ? info.labels[key] : undefined;
-}
-
-function updatedLabels(before: BlobInfo, labels: Labels, paths: readonly string[]): Record<string, string> {
-  if (paths.length === 0) return { ...labels };
-  let updated: Record<string, string> = { ...before.labels };
-  for (const path of paths) {
-    if (path === "labels") {
-      updated = { ...labels };
-    } else if (path.startsWith("labels.")) {
-      const key = path.slice("labels.".length);
-      updated[key] = Object.hasOwn(labels, key) ? (labels[key] ?? "") : "";
-    } else {
-      throw invalidArgument(
-        `cannot update ${quote(path)} field on content info ${quote(before.digest)}: invalid argument`,
-      );
-    }
-  }
-  return updated;
 }

@@ -22,7 +22,7 @@ export interface CollectorParts extends Omit<SweepParts, "content"> {
     sweep(): Promise<void>;
   };
   readonly policy?: GcPolicy;
-  /** Told of every collection: how long its marking and removing took, in milliseconds, and what came of it. */
+  /** Told of every collection: for how many milliseconds it held the event loop, and what came of it. */
   readonly onCollected?: (ms: number, removed: Removed | undefined, error?: unknown) => void;
   /** Milliseconds; for tests. */
   readonly sliceMs?: number;
@@ -70,24 +70,25 @@ export class Collector {
     return this.#scheduler.close();
   }
 
-  async #collect(): Promise<void> {
-    const started = performance.now();
+  /** @returns how many milliseconds it held the event loop */
+  async #collect(): Promise<number> {
+    const slices = new Slices(this.#parts.sliceMs ?? SLICE_MS);
     try {
-      const removed = await this.#markAndSweep();
+      const removed = await this.#markAndSweep(slices);
       if (this.#isFirst) await this.#parts.content.sweep();
       this.#isFirst = false;
-      this.#parts.onCollected?.(performance.now() - started, removed);
+      this.#parts.onCollected?.(slices.busy, removed);
+      return slices.busy;
     } catch (error) {
-      this.#parts.onCollected?.(performance.now() - started, undefined, error);
+      this.#parts.onCollected?.(slices.busy, undefined, error);
       throw error;
     } finally {
       this.#isOwn = false;
     }
   }
 
-  async #markAndSweep(): Promise<Removed> {
+  async #markAndSweep(slices: Slices): Promise<Removed> {
     const now = Date.now();
-    const slices = new Slices(this.#parts.sliceMs ?? SLICE_MS);
     const marks = new Marks(this.#graph, this.#touched, now);
     const sweep = new Sweep(this.#parts, marks, () => {
       this.#isOwn = true;
@@ -111,17 +112,20 @@ export class Collector {
 /** Work in slices of time. */
 class Slices {
   readonly #ms: number;
-  #end: number;
+  #started = performance.now();
+  /** Milliseconds that were worked, without those in which others did. */
+  busy = 0;
 
   constructor(ms: number) {
     this.#ms = ms;
-    this.#end = performance.now() + ms;
   }
 
   /** Lets everybody else work when the slice is over. */
   async pause(): Promise<void> {
-    if (performance.now() < this.#end) return;
+    const worked = performance.now() - this.#started;
+    if (worked < this.#ms) return;
+    this.busy += worked;
     await new Promise<void>((resolve) => setImmediate(resolve));
-    this.#end = performance.now() + this.#ms;
+    this.#started = performance.now();
   }
 }

@@ -59,7 +59,7 @@ const dataColumns: Readonly<Record<Table, readonly string[]>> = {
   images: ["labels", "digest"],
   ingests: ["expected", "expires_at"],
   blobs: ["labels"],
-  containers: ["record", "snapshotter", "snapshot_key"],
+  containers: ["labels"],
   snapshots: ["labels", "parent"],
   sandboxes: ["record"],
 };
@@ -161,14 +161,14 @@ export class Graph {
       }
       case "container": {
         const row = this.#row(
-          "SELECT record, snapshotter, snapshot_key FROM containers WHERE namespace = ? AND id = ?",
+          "SELECT labels, snapshotter, snapshot_key FROM containers WHERE namespace = ? AND id = ?",
           namespace,
           key,
         );
         if (row === undefined) return [];
         const snapshotter = text(row, "snapshotter");
         const own = snapshotter === "" ? [] : [snapshotNode(namespace, snapshotter, text(row, "snapshot_key"))];
-        return [...own, ...references(namespace, containerLabels(row))];
+        return [...own, ...references(namespace, labelsOf(row))];
       }
       case "lease":
         return [];
@@ -243,13 +243,7 @@ function labelsOf(row: Row): Labels {
   return labels.includes(GC_LABELS) ? decodeLabels(labels) : noLabels;
 }
 
-const { Container } = containerd.services.containers.v1;
 const { Sandbox } = containerd.types;
-
-function containerLabels(row: Row): Labels {
-  const record = row["record"];
-  return hasLabel(record) ? Container.decode(record).labels : noLabels;
-}
 
 function sandboxLabels(row: Row): Labels {
   const record = row["record"];

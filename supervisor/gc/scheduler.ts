@@ -29,7 +29,7 @@ const DEFAULT_INTERVAL_MS = 1000;
 /** Decides when to collect; one collection at a time. */
 export class Scheduler {
   readonly #policy: GcPolicy;
-  readonly #collect: () => Promise<void>;
+  readonly #collect: () => Promise<number>;
   #deletions = 0;
   #mutations = 0;
   #interval = DEFAULT_INTERVAL_MS;
@@ -43,8 +43,11 @@ export class Scheduler {
   #isClosed = false;
   #waiters: { resolve(): void; reject(error: unknown): void }[] = [];
 
-  /** @param collect resolves when a collection has ended; begins with what is true when it is called */
-  constructor(policy: GcPolicy, collect: () => Promise<void>) {
+  /**
+   * @param collect begins with what is true when it is called; resolves when it has ended, with how many milliseconds it
+   * kept others from working
+   */
+  constructor(policy: GcPolicy, collect: () => Promise<number>) {
     this.#policy = policy;
     this.#collect = collect;
     this.#plan(performance.now() + policy.startupDelay);
@@ -107,10 +110,8 @@ export class Scheduler {
     const { deletions, mutations } = { deletions: this.#deletions, mutations: this.#mutations };
     this.#deletions = 0;
     this.#mutations = 0;
-    const started = performance.now();
     try {
-      await this.#collect();
-      this.#adjust(performance.now() - started);
+      this.#adjust(await this.#collect());
       for (const { resolve } of waiters) resolve();
     } catch (error) {
       this.#deletions += deletions;

@@ -68,8 +68,10 @@ export function needed(database: Database, now: number, isWritten: (namespace: s
     const [namespace, ref] = [String(ingest["namespace"]), String(ingest["ref"])];
     if (Number(ingest["expires_at"]) > now * 1000 || isWritten(namespace, ref)) keep(at("ingest", namespace, ref));
   }
-  for (const { namespace, snapshotter, snapshot_key: key } of containers) {
+  for (const { namespace, id, snapshotter, snapshot_key: key, labels } of containers) {
     if (snapshotter !== "") keep(at("snapshot", namespace, `${snapshotter}/${key}`));
+    for (const ref of labelRefs(at("container", namespace, id), JSON.parse(String(labels)))) keep(ref);
+    full.add(at("container", namespace, id));
   }
   for (const { id, labels } of things.values()) {
     const [kind] = id.split(" ");
@@ -82,7 +84,7 @@ export function needed(database: Database, now: number, isWritten: (namespace: s
       const [own = "", namespace] = id.split(" ");
       if (!["content", "image", "snapshot"].includes(own)) continue;
       for (const [key, value] of Object.entries(labels)) {
-        const [, kind] = /^containerd\.io\/gc\.bref\.(content|image)(?:$|[./])/.exec(key) ?? [];
+        const [, kind] = /^containerd\.io\/gc\.bref\.(container|content|image)(?:$|[./])/.exec(key) ?? [];
         const [, snapshotter] = /^containerd\.io\/gc\.bref\.snapshot\.([^/]*)/.exec(key) ?? [];
         const parent = kind ? at(kind, namespace, value) : at("snapshot", namespace, `${snapshotter}/${value}`);
         if ((kind ?? snapshotter) !== undefined && full.has(parent)) keep(id);

@@ -153,11 +153,13 @@ export class World {
         else {
           const snapshotter = this.#one(snapshotters);
           database.run(
-            "INSERT OR IGNORE INTO containers VALUES (?, ?, ?, ?, '', '', x'')",
+            `INSERT INTO containers (namespace, id, snapshotter, snapshot_key, image, runtime, sandbox, labels, record)
+             VALUES (?, ?, ?, ?, '', '', '', ?, x'') ON CONFLICT DO UPDATE SET labels = excluded.labels`,
             namespace,
             key,
             snapshotter,
             this.#key(),
+            this.#labels(),
           );
         }
     }
@@ -227,7 +229,7 @@ export class World {
       case 5:
         return [`containerd.io/gc.ref.snapshot.over/${this.#pick(3)}`, this.#key()];
       case 6:
-        return [`containerd.io/gc.bref.${this.#one(["content", "image"])}.${this.#pick(3)}`, this.#key()];
+        return [`containerd.io/gc.bref.${this.#one(["container", "content", "image"])}.${this.#pick(3)}`, this.#key()];
       case 7:
         return ["containerd.io/gc.bref.snapshot.over", this.#key()];
       case 8:
