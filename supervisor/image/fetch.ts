@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ContainerdError, failedPrecondition, invalidArgument } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
 import { type Descriptor, refKey } from "./descriptor.ts";
-import { Gatherer, openWriter } from "./ingest.ts";
+import { openWriter } from "./ingest.ts";
 import { TransientError } from "./registry/errors.ts";
 import type { Registry } from "./registry.ts";
 import type { Blobs, BlobWriter } from "./stores.ts";
@@ -73,10 +73,6 @@ async function download(
   let wait = RETRY.first;
   while (writer.offset < size) {
     const before = writer.offset;
-    const gatherer = new Gatherer(async (bytes) => {
-      await writer.write(bytes);
-      moved(writer.offset);
-    });
     try {
       let offset = before;
       for await (const chunk of await registry.fetch(descriptor, before, signal)) {
@@ -87,13 +83,12 @@ async function download(
             `the registry sent more than the ${size} bytes of ${descriptor.digest}: failed precondition`,
           );
         }
-        await gatherer.add(chunk);
+        await writer.write(chunk);
+        moved(writer.offset);
       }
-      await gatherer.flush();
       if (writer.offset < size) throw new TransientError("unexpected EOF");
     } catch (error) {
       if (signal.aborted || !(error instanceof TransientError)) throw error;
-      await gatherer.flush();
       if (writer.offset > before) {
         fruitless = 0;
         wait = RETRY.first;

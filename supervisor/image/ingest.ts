@@ -31,46 +31,6 @@ export async function openWriter(
   }
 }
 
-/** Small pieces are gathered up to this size before they are written. */
-const GATHERED = 1 << 20;
-
-/** Writes bytes with few calls. What was given to {@link add} is on its way only after {@link flush}. */
-export class Gatherer {
-  readonly #write: (bytes: Uint8Array) => Promise<void>;
-  #parts: Uint8Array[] = [];
-  #size = 0;
-  /** The write that runs while the next pieces are gathered. */
-  #running: Promise<void> = Promise.resolve();
-
-  constructor(write: (bytes: Uint8Array) => Promise<void>) {
-    this.#write = write;
-  }
-
-  async add(bytes: Uint8Array): Promise<void> {
-    this.#parts.push(bytes);
-    this.#size += bytes.length;
-    if (this.#size >= GATHERED) await this.#send();
-  }
-
-  /** Resolves when everything is written. */
-  async flush(): Promise<void> {
-    await this.#send();
-    await this.#running;
-  }
-
-  async #send(): Promise<void> {
-    await this.#running;
-    if (this.#size === 0) return;
-    const [first] = this.#parts;
-    const bytes = this.#parts.length === 1 && first ? first : Buffer.concat(this.#parts);
-    this.#parts = [];
-    this.#size = 0;
-    this.#running = this.#write(bytes);
-    // Its failure is that of the next call.
-    this.#running.catch(() => undefined);
-  }
-}
-
 /**
  * Makes a blob of bytes that come once.
  * @param options `expected` when the digest is known
@@ -92,19 +52,17 @@ export async function ingest(
   }
   try {
     if (writer.offset > 0) await writer.truncate(0);
-    const gatherer = new Gatherer((chunk) => writer.write(chunk));
     let taken = 0;
     try {
       for await (const chunk of bytes) {
         signal.throwIfAborted();
         taken += chunk.length;
-        await gatherer.add(chunk);
+        await writer.write(chunk);
       }
     } catch (error) {
       if (!(error instanceof UnexpectedEnd)) throw error;
       throw new ContainerdError(Code.Unknown, `short read: expected ${size} bytes but got ${taken}: ${error.message}`);
     }
-    await gatherer.flush();
     const digest = expected ?? writer.digest();
     try {
       await writer.commit({ size, expected: digest, ...(options.labels ? { labels: options.labels } : {}) });

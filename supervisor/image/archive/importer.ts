@@ -8,7 +8,7 @@ import { createGzip } from "node:zlib";
 import { ContainerdError, messageOf } from "../../../proto/errdefs.ts";
 import { Code } from "../../../proto/ttrpc/status.ts";
 import { type Descriptor, descriptorJson, digestOf, encodeJson, isDigest } from "../descriptor.ts";
-import { Gatherer, ingest, ingestBytes, openWriter } from "../ingest.ts";
+import { ingest, ingestBytes, openWriter } from "../ingest.ts";
 import { parseConfig, readBlob } from "../manifest.ts";
 import { mediaTypes } from "../mediatype.ts";
 import { normalizeDockerName, ociReferenceName } from "../reference.ts";
@@ -212,7 +212,6 @@ async function compressBlob({ digest }: File, blobs: Blobs, signal: AbortSignal)
   try {
     if (writer.offset > 0) await writer.truncate(0);
     const gzip = createGzip();
-    const gatherer = new Gatherer((bytes) => writer.write(bytes));
     const fed = (async () => {
       for (let offset = 0; offset < reader.size; ) {
         signal.throwIfAborted();
@@ -223,9 +222,8 @@ async function compressBlob({ digest }: File, blobs: Blobs, signal: AbortSignal)
       gzip.end();
     })();
     fed.catch((error: Error) => gzip.destroy(error));
-    for await (const bytes of gzip) await gatherer.add(bytes as Uint8Array);
+    for await (const bytes of gzip) await writer.write(bytes as Uint8Array);
     await fed;
-    await gatherer.flush();
     const compressed = { digest: writer.digest(), size: writer.offset };
     await writer
       .commit({ size: compressed.size, expected: compressed.digest, labels: { "containerd.io/uncompressed": digest } })
