@@ -139,11 +139,13 @@ export class Intents {
   }
 }
 
+/** Undefined when the other process has no such thing: it is not there, or could not have been made. */
 async function ifFound<T>(action: () => Promise<T>): Promise<T | undefined> {
   try {
     return await action();
   } catch (error) {
-    if (error instanceof ContainerdError && error.code === Code.NotFound) return undefined;
+    const { code } = error instanceof ContainerdError ? error : { code: undefined };
+    if (code === Code.NotFound || code === Code.InvalidArgument) return undefined;
     throw error;
   }
 }

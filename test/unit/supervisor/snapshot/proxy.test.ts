@@ -143,6 +143,20 @@ test("what the other process did before a crash of ours is finished or undone", 
   await near.service.remove(ns, undefined, remote, "layer");
 });
 
+test("what the other process refuses leaves nothing, here and there", async () => {
+  await using near = openNear();
+  const proxy = new ProxySnapshotter("unknown", socket, (alongside) => near.database.commit(alongside).then(() => {}));
+  await using strange = openFixture(new Map([["unknown", proxy]]));
+  expect(await failure(strange.service.prepare(ns, undefined, "unknown", "key", "", {}))).toBe(
+    "snapshotter not loaded: unknown: invalid argument",
+  );
+  expect(strange.warnings).toEqual([]);
+  expect(strange.database.all("SELECT * FROM snapshot_intents")).toEqual([]);
+  // A lease that is not there is found out before anything is asked for there, or undone.
+  expect(await failure(near.service.prepare(ns, "missing", remote, "key", "", {}))).toBe('lease "missing": not found');
+  expect(await farKeys()).toEqual([]);
+});
+
 test("a removal that is refused here is not done there", async () => {
   await using near = openNear();
   await near.service.prepare(ns, undefined, remote, "key", "", {});
