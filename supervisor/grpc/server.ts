@@ -128,6 +128,8 @@ export class GrpcServer {
     this.#server = new Server({
       "grpc.max_receive_message_length": limits.receive,
       "grpc.max_send_message_length": limits.send,
+      // Counts of its own, which nobody asks for.
+      "grpc.enable_channelz": 0,
     });
     tune(this.#server);
   }
