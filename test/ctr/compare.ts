@@ -38,6 +38,8 @@ export interface RowOptions {
   readonly settle?: number;
   /** Events may come in another order, since several tell them. */
   readonly anyOrder?: boolean;
+  /** Further things that must differ in events. */
+  readonly rules?: readonly Rule[];
 }
 
 /** Something to be put wrong on side b, to see that it is found. */
@@ -182,7 +184,10 @@ export class Comparison {
           (event) => `${normalise(event.namespace, own)} ${event.topic} ${normaliseBody(event.body, own)}`,
         );
         if (at === 1 && this.#seeds.get(this.#row) === "event") lines.pop();
-        return options.anyOrder ? lines.sort() : lines;
+        const clean = lines.map((line) =>
+          (options.rules ?? []).reduce((text, [from, to]) => text.replace(from, to), line),
+        );
+        return options.anyOrder ? clean.sort() : clean;
       }),
     );
   }

@@ -19,7 +19,7 @@ const rules: readonly Rule[] = [
   [/\x1b\[[0-9;?]*[A-Za-z]/g, ""],
   [/\r/g, ""],
   // A progress line of ctr that was asking while its pull ended.
-  [/^.*failed to get content info.*context canceled.*\n?/gm, ""],
+  [/^time=.*error="context canceled"\n?/gm, ""],
   // 2026-11-20 10:07:11.123456789 +0000 UTC m=+0.1, with or without its parts
   [
     /\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?(?: [+-]\d{4} [A-Z]{3,4})?(?: m=[+-][\d.]+)?/g,
