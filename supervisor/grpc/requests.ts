@@ -5,16 +5,19 @@
  * @param signal that of the call
  */
 export async function* untilAborted<T>(requests: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
-  const { promise: aborted, resolve } = Promise.withResolvers<undefined>();
-  const abort = (): void => resolve(undefined);
+  // A race with one promise for the whole call would keep every request, with its data, until the call ends.
+  let wake: (() => void) | undefined;
+  const abort = (): void => wake?.();
   signal.addEventListener("abort", abort, { once: true });
-  if (signal.aborted) abort();
   const iterator = requests[Symbol.asyncIterator]();
   try {
     for (;;) {
       const pending = iterator.next();
-      pending.catch(() => undefined);
-      const result = await Promise.race([pending, aborted]);
+      const result = await new Promise<IteratorResult<T> | undefined>((resolve, reject) => {
+        wake = () => resolve(undefined);
+        pending.then(resolve, reject);
+        if (signal.aborted) wake();
+      });
       if (result === undefined || result.done) return;
       yield result.value;
     }
