@@ -81,7 +81,11 @@ export class Health {
   /** Notes that a blob is damaged. */
   damaged(digest: string): void {
     this.#suspects.set(digest, DAMAGED);
-    this.#database.run("INSERT OR REPLACE INTO blob_suspects (digest, state) VALUES (?, ?)", digest, DAMAGED);
+    try {
+      this.#database.run("INSERT OR REPLACE INTO blob_suspects (digest, state) VALUES (?, ?)", digest, DAMAGED);
+    } catch {
+      // On a full disk it is known until the daemon ends, and noticed again when the blob is used then.
+    }
   }
 
   /**

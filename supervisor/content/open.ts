@@ -182,15 +182,20 @@ class Session implements WriterHost {
     const store = this.#store;
     const { digest, size } = blob;
     let exists = false;
+    let isPut = false;
     try {
       await store.digests.run(digest, async () => {
         if (!this.#isMine()) throw notFound(`reference ${this.#record.ref}: not found`);
         exists = await this.#isThere(digest, size);
-        if (ingest && !exists) await store.files.put(`${ingest.path}/data`, digest);
+        if (ingest && !exists) {
+          isPut = true;
+          await store.files.put(`${ingest.path}/data`, digest);
+        }
         await store.options.database.commit(() => this.#enter(blob, exists, ingest !== undefined));
       });
     } catch (error) {
-      // Put in place, but not recorded: nobody may find it there.
+      // Put in place, but not recorded: nobody may find it there, nor an ingest without its data.
+      if (isPut) await this.discard().catch(() => undefined);
       void store.removeUnneeded([digest]);
       throw error;
     } finally {

@@ -100,7 +100,8 @@ export class ContentStore {
   async info(namespace: string, digest: string): Promise<BlobInfo> {
     const info = this.records.blob(namespace, digest);
     if (info === undefined) throw notFound(`content digest ${digest}: not found`);
-    if (this.health.isSuspect(digest)) await this.#check(info);
+    const problem = this.health.isSuspect(digest) ? await this.health.problem(digest, info.size) : undefined;
+    if (problem !== undefined) throw damaged(digest, problem);
     return info;
   }
 
@@ -253,6 +254,11 @@ export class ContentStore {
   async sweep(): Promise<void> {
     await this.options.database.durable();
     await this.removeUnneeded(await this.files.list());
+    await this.sweepIngests();
+  }
+
+  /** Removes directories of ingests without a record: those of a namespace that was removed, for example. */
+  async sweepIngests(): Promise<void> {
     await this.removeIngests(await readdir(this.layout.ingests));
   }
 
@@ -275,11 +281,6 @@ export class ContentStore {
     this.health.clear(digest);
     this.opened.forget(digest);
     await this.files.remove(digest);
-  }
-
-  async #check(info: BlobInfo): Promise<void> {
-    const problem = await this.health.problem(info.digest, info.size);
-    if (problem !== undefined) throw damaged(info.digest, problem);
   }
 
   async #statusOf(namespace: string, record: IngestRecord): Promise<WriterStatus | undefined> {

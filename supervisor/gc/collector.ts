@@ -20,6 +20,8 @@ export interface CollectorParts extends Omit<SweepParts, "content"> {
     hasWriter(namespace: string, ref: string): boolean;
     /** Removes files that no record knows: what a crash has left. */
     sweep(): Promise<void>;
+    /** The part of {@link sweep} that is done after every collection. */
+    sweepIngests(): Promise<void>;
   };
   readonly policy?: GcPolicy;
   /** Told of every collection: for how many milliseconds it held the event loop, and what came of it. */
@@ -75,7 +77,7 @@ export class Collector {
     const slices = new Slices(this.#parts.sliceMs ?? SLICE_MS);
     try {
       const removed = await this.#markAndSweep(slices);
-      if (this.#isFirst) await this.#parts.content.sweep();
+      await (this.#isFirst ? this.#parts.content.sweep() : this.#parts.content.sweepIngests());
       this.#isFirst = false;
       this.#parts.onCollected?.(slices.busy, removed);
       return slices.busy;

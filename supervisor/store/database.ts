@@ -199,9 +199,10 @@ export class Database {
   close(): void {
     for (const statement of this.#statements.values()) statement.finalize();
     closeSync(this.#wal);
-    // The log's name stays, for a start without a free inode; pages of it must not meet another database of this name.
+    // The log's file stays, for a start on a full disk; but its pages must not meet another database of this name.
     this.#sqlite.run("PRAGMA journal_size_limit = 0");
     this.#sqlite.close();
+    growLog(`${this.path}-wal`);
   }
 }
 

@@ -46,6 +46,7 @@ export class World {
         removeIngests: async () => undefined,
         hasWriter: (namespace, ref) => this.writers.has(`${namespace} ${ref}`),
         sweep: async () => undefined,
+        sweepIngests: async () => undefined,
       },
       snapshots: { names: snapshotters, collect: this.#collectSnapshot },
       policy: { pauseThreshold: 0.5, deletionThreshold: 0, mutationThreshold: 0, scheduleDelay: 0, startupDelay: 1e9 },
