@@ -17,6 +17,7 @@ async function shim(args: readonly string[]): Promise<number> {
     return 0;
   }
   if (flags.info) return (await import("./command/info.ts")).info();
+  if (flags.action === "wait") return (await import("./command/wait.ts")).wait();
   if (flags.namespace === "") throw new Error("shim namespace cannot be empty");
   switch (flags.action) {
     case "start":

@@ -29,13 +29,17 @@ import { addressOf, answers, checkSocketPath, defaultSocketDirectory, pathOf, so
 import { bootstrapAnswer, MAX_INPUT_BYTES, parseBootstrap } from "./bootstrap.ts";
 import type { Flags } from "./flags.ts";
 
-/** Serves the container's bundle in the working directory until nobody needs the shim any more. @throws Error */
-export async function serve(flags: Flags): Promise<void> {
+/**
+ * Serves the container's bundle in the working directory until nobody needs the shim any more.
+ * @param input what `start` would read from stdin, which is read here when it is not given
+ * @throws Error
+ */
+export async function serve(flags: Flags, input: Uint8Array = readAll(0, MAX_INPUT_BYTES)): Promise<void> {
   const directory = process.cwd();
   const bundle = new Bundle(directory);
   checkIdentifier(flags.namespace, "namespace");
   checkIdentifier(flags.id, "container id");
-  const bootstrap = parseBootstrap(readAll(0, MAX_INPUT_BYTES), flags.id, flags.namespace);
+  const bootstrap = parseBootstrap(input, flags.id, flags.namespace);
   const options = parseOptions(bootstrap.options);
   const spec = bundle.readSpec();
   const group = groupOf(spec, flags.id);

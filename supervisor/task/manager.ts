@@ -18,6 +18,7 @@ import type { Any, Caller } from "./launch.ts";
 import { Limit } from "./limit.ts";
 import { findBundles, inspect, sweep } from "./load.ts";
 import { fieldsOf, type Opening, openFound, openInSandbox, openNew, prefixed, textOf } from "./open.ts";
+import type { ShimPool } from "./pool.ts";
 import type { Programs } from "./program.ts";
 import { ShimClosedError } from "./shim.ts";
 import { isNotFound, type Stdio, type Task } from "./task.ts";
@@ -43,6 +44,7 @@ export interface ManagerOptions {
   readonly roots: BundleRoots;
   readonly caller: Caller;
   readonly programs: Programs;
+  readonly pool?: ShimPool | undefined;
   readonly exchange: Pick<Exchange, "forward" | "forwardMissed">;
   readonly log: Log;
 }
@@ -114,10 +116,10 @@ export class TaskManager {
   }
 
   async #start(bundle: Bundle, wanted: NewTask): Promise<Task> {
-    const { programs, caller, log } = this.#options;
+    const { programs, caller, log, pool } = this.#options;
     const program = programs.resolve(wanted.runtime);
     await bundle.create(wanted.spec);
-    const opening: Opening = { bundle, program, caller, log };
+    const opening: Opening = { bundle, program, caller, log, pool };
     try {
       const { sandbox } = wanted;
       if (sandbox !== undefined) return await openInSandbox(opening, sandbox.id, sandbox.endpoint);

@@ -6,6 +6,7 @@ import type { Log } from "../log/log.ts";
 import type { Bundle } from "./bundle.ts";
 import { type Endpoint, endpointText, parseEndpoint } from "./endpoint.ts";
 import { type Any, type Caller, startShim } from "./launch.ts";
+import type { ShimPool } from "./pool.ts";
 import type { Program } from "./program.ts";
 import { Shim } from "./shim.ts";
 import { parseShimLine, readShimLog } from "./shimlog.ts";
@@ -17,6 +18,8 @@ export interface Opening {
   readonly program: Program;
   readonly caller: Caller;
   readonly log: Log;
+  /** Waiting processes of our own shim. */
+  readonly pool?: ShimPool | undefined;
 }
 
 /**
@@ -24,11 +27,11 @@ export interface Opening {
  * @throws ContainerdError Unknown
  */
 export async function openNew(opening: Opening, options: Any | undefined): Promise<Task> {
-  const { bundle, program, caller, log } = opening;
+  const { bundle, program, caller, log, pool } = opening;
   return withLog(opening, async (stopLog) => {
     const warn = (text: string): void => log.warn("shim start", { ...fieldsOf(bundle), warnings: text });
     const kept = writeFile(bundle.file("program"), program.path, { mode: 0o600 });
-    const [endpoint] = await Promise.all([startShim(program, caller, bundle, options, warn), kept]);
+    const [endpoint] = await Promise.all([startShim(program, caller, bundle, options, warn, pool), kept]);
     const shim = await Shim.connect(endpoint, bundle.namespace, program.isOwn).catch((error: unknown) => {
       throw prefixed("start failed", error);
     });

@@ -10,10 +10,12 @@ import { clearSocket, restrictSocket } from "../host/socket.ts";
 import type { Log } from "../log/log.ts";
 import type { BundleRoots } from "./bundle.ts";
 import { EventSocket } from "./events.ts";
-import { type Any, type Caller, shimInfo } from "./launch.ts";
+import { type Any, type Caller, environmentOf, shimInfo } from "./launch.ts";
 import { TaskManager } from "./manager.ts";
+import { ShimPool } from "./pool.ts";
 import { Programs } from "./program.ts";
 import { Sandboxes } from "./sandbox.ts";
+import { Warmer } from "./warmer.ts";
 
 /** What the room needs of others. */
 export interface RoomOptions {
@@ -30,12 +32,20 @@ export class TaskRoom {
   readonly sandboxes: Sandboxes;
   readonly #programs: Programs;
   readonly #socket: EventSocket;
+  readonly #warmer: Warmer;
 
-  private constructor(tasks: TaskManager, sandboxes: Sandboxes, programs: Programs, socket: EventSocket) {
-    this.tasks = tasks;
-    this.#programs = programs;
-    this.sandboxes = sandboxes;
-    this.#socket = socket;
+  private constructor(parts: {
+    tasks: TaskManager;
+    sandboxes: Sandboxes;
+    programs: Programs;
+    socket: EventSocket;
+    warmer: Warmer;
+  }) {
+    this.tasks = parts.tasks;
+    this.sandboxes = parts.sandboxes;
+    this.#programs = parts.programs;
+    this.#socket = parts.socket;
+    this.#warmer = parts.warmer;
   }
 
   /**
@@ -53,7 +63,8 @@ export class TaskRoom {
       debug: config.debug.level === "debug",
     };
     const programs = new Programs(new Map(configured.map(([name, { path }]) => [name, path])));
-    const tasks = new TaskManager({ roots, caller, programs, exchange, log });
+    const pool = new ShimPool(programs.own, environmentOf(caller));
+    const tasks = new TaskManager({ roots, caller, programs, pool, exchange, log });
     const pods = makeRoots(config, "io.containerd.sandbox.controller.v1.shim", 0o700);
     const sandboxes = new Sandboxes({ roots: pods, caller, programs, log });
     await clearSocket(address);
@@ -71,7 +82,7 @@ export class TaskRoom {
     restrictSocket(address, config.ttrpc);
     tasks.load((namespace, id) => runtimeOf(containers, namespace, id));
     sandboxes.load();
-    return new TaskRoom(tasks, sandboxes, programs, socket);
+    return new TaskRoom({ tasks, sandboxes, programs, socket, warmer: new Warmer(exchange, pool) });
   }
 
   /**
@@ -85,6 +96,7 @@ export class TaskRoom {
 
   /** Ends: shims live on, and keep their events until a daemon is there again. */
   async stop(): Promise<void> {
+    this.#warmer.stop();
     await this.#socket.stop();
     this.sandboxes.close();
     await this.tasks.stop();

@@ -8,7 +8,7 @@ import { Client } from "../../proto/ttrpc/index.ts";
 import { Berthd } from "../lib/berthd.ts";
 import type { Daemon } from "../lib/daemon.ts";
 import { imageName } from "../lib/image.ts";
-import { findShim, isAlive } from "../lib/process.ts";
+import { childrenOf, findShim, isAlive } from "../lib/process.ts";
 import { containerSuite, type TestContext } from "../lib/suite.ts";
 import { code, RpcError } from "../lib/tasks.ts";
 import { waitFor } from "../lib/wait.ts";
@@ -283,6 +283,53 @@ suite.test("a shim that says nothing, or fails, is an error in containerd's word
   await expect(create("/bin/true")).rejects.toThrow("failed to start shim: start failed: failed to create TTRPC");
   await expect(create("nope")).rejects.toThrow("failed to resolve runtime path: invalid runtime name nope");
   expect(existsSync(daemon.bundle(id))).toBe(false);
+  await tasks.removeContainer(id);
+});
+
+/** Processes of our shim that wait for a bundle, of this daemon. */
+function waiting(daemon: Daemon): number[] {
+  return childrenOf(daemon.pid ?? 0)
+    .filter(({ argv }) => argv[1] === "wait" || argv[2] === "wait")
+    .map(({ pid }) => pid);
+}
+
+suite.test("a shim waits for the container that is being made, serves it, and is known by its id", async (context) => {
+  const { daemon, tasks } = context;
+  const id = context.id();
+  await tasks.createContainer(id, imageName, ["sleep", "1000"], runc);
+  await waitFor("the shim", () => waiting(daemon).length === 1);
+  const [pid] = waiting(daemon);
+  await tasks.createTask(id);
+  expect(waiting(daemon)).toEqual([]);
+  expect(findShim(daemon.namespace, id)).toMatchObject({ pid });
+  await tasks.start(id);
+  expect(await tasks.killAndFinish(id)).toBe(137);
+});
+
+suite.test("a shim that waits and is killed, or that nobody needs, costs nothing", async (context) => {
+  const { daemon, tasks } = context;
+  const id = context.id();
+  await tasks.createContainer(id, imageName, ["true"], runc);
+  await waitFor("the shim", () => waiting(daemon).length === 1);
+  for (const pid of waiting(daemon)) process.kill(pid, "SIGKILL");
+  await tasks.createTask(id);
+  await tasks.start(id);
+  expect(await tasks.finish(id)).toBe(0);
+  const other = context.id();
+  await tasks.createContainer(other, imageName, ["true"], runc);
+  await waitFor("the shim", () => waiting(daemon).length === 1);
+  const [pid = 0] = waiting(daemon);
+  await waitFor("its end", () => !isAlive(pid), { timeout: 10_000 });
+  await tasks.removeContainer(other);
+});
+
+suite.test("a shim that waits ends with the daemon", async (context) => {
+  const { daemon, tasks } = context;
+  const id = context.id();
+  await tasks.createContainer(id, imageName, ["true"], runc);
+  await waitFor("the shim", () => waiting(daemon).length === 1);
+  const [pid = 0] = waiting(daemon);
+  await crash(context, () => waitFor("its end", () => !isAlive(pid)));
   await tasks.removeContainer(id);
 });
 
