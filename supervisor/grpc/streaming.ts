@@ -5,7 +5,7 @@ import { containerd } from "../../proto/gen/supervisor.js";
 import { Code } from "../../proto/ttrpc/status.ts";
 import { typeName } from "../../proto/typeurl.ts";
 import { type Message, Stream, type Streams } from "../image/stream/streams.ts";
-import type { Handlers } from "./server.ts";
+import { EncodedBatch, type Handlers } from "./server.ts";
 
 const { StreamInit } = containerd.services.streaming.v1;
 const INIT = "containerd.services.streaming.v1.StreamInit";
@@ -30,7 +30,7 @@ export function streamingService(streams: Streams): Handlers<"containerd.service
       streams.register(namespace, id, stream);
       try {
         yield READY;
-        yield* stream.outgoing();
+        for await (const messages of stream.outgoing()) yield new EncodedBatch(messages);
       } finally {
         stream.close();
         streams.remove(namespace, id);

@@ -17,7 +17,8 @@ export const WINDOW_UPDATE = "containerd.types.transfer.WindowUpdate";
 
 /** One end of a stream of bytes. */
 export interface ByteStream {
-  send(message: Message): Promise<void>;
+  /** @param message a message, or the encoding of one */
+  send(message: Message | Uint8Array): Promise<void>;
   receive(): Promise<Message | undefined>;
   close(): void;
 }
@@ -153,7 +154,7 @@ export class ByteSender {
         this.#atClient += CLIENT_WINDOW;
         this.#grants.expected++;
       }
-      await this.#stream.send({ type_url: DATA, value: encodeData(bytes.subarray(offset, offset + size)) });
+      await this.#stream.send(encodeData(bytes.subarray(offset, offset + size)));
       offset += size;
     }
   }
@@ -178,17 +179,27 @@ export class ByteSender {
   }
 }
 
-/** A Data message: one field, so its encoding is its length before the bytes. */
+/** How an Any of a Data message begins: field 1 is the type, and field 2 the message. */
+const typeField = Buffer.concat([Buffer.from([0x0a, DATA.length]), Buffer.from(DATA), Buffer.from([0x12])]);
+
+/** The Any of a Data message, whose one field is the bytes: made with a single copy of them. */
 function encodeData(bytes: Uint8Array): Uint8Array {
-  const header = [0x0a];
-  let length = bytes.length;
-  while (length > 0x7f) {
-    header.push((length & 0x7f) | 0x80);
-    length >>>= 7;
+  const length = varint(bytes.length);
+  const value = varint(1 + length.length + bytes.length);
+  const message = Buffer.allocUnsafe(typeField.length + value.length + 1 + length.length + bytes.length);
+  let at = 0;
+  for (const part of [typeField, value, [0x0a], length, bytes]) {
+    message.set(part, at);
+    at += part.length;
   }
-  header.push(length);
-  const message = Buffer.allocUnsafe(header.length + bytes.length);
-  message.set(header);
-  message.set(bytes, header.length);
   return message;
+}
+
+/** A number as protobuf encodes it. */
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest > 0x7f; rest >>>= 7) bytes.push((rest & 0x7f) | 0x80);
+  bytes.push(rest);
+  return bytes;
 }

@@ -4,7 +4,7 @@
  */
 
 import { alreadyExists, ContainerdError, notFound } from "../../../proto/errdefs.ts";
-import type { google } from "../../../proto/gen/supervisor.js";
+import { google } from "../../../proto/gen/supervisor.js";
 import { Code } from "../../../proto/ttrpc/status.ts";
 
 /** What goes over a stream. */
@@ -16,7 +16,8 @@ const MAX_QUEUED = 64;
 /** Both ends of one stream, as the daemon sees it. */
 export class Stream {
   readonly #incoming: AsyncIterator<Message>;
-  readonly #queue: Message[] = [];
+  /** Encoded. */
+  #queue: Uint8Array[] = [];
   #isClosed = false;
   #wake: (() => void) | undefined;
   readonly #room: (() => void)[] = [];
@@ -39,14 +40,15 @@ export class Stream {
 
   /**
    * Sends a message, as soon as there is room for it.
+   * @param message a message, or the encoding of one
    * @throws ContainerdError Canceled when the stream is closed
    */
-  async send(message: Message): Promise<void> {
+  async send(message: Message | Uint8Array): Promise<void> {
     while (!this.#isClosed && this.#queue.length >= MAX_QUEUED) {
       await new Promise<void>((resolve) => this.#room.push(resolve));
     }
     if (this.#isClosed) throw new ContainerdError(Code.Canceled, "stream closed: context canceled");
-    this.#queue.push(message);
+    this.#queue.push(message instanceof Uint8Array ? message : google.protobuf.Any.encode(message).finish());
     this.#wake?.();
   }
 
@@ -73,13 +75,14 @@ export class Stream {
     for (const resolve of this.#room.splice(0)) resolve();
   }
 
-  /** What is sent to the client; ends when the stream is closed. One reader. */
-  async *outgoing(): AsyncGenerator<Message> {
+  /** What is sent to the client, encoded, as much at once as there is; ends when the stream is closed. One reader. */
+  async *outgoing(): AsyncGenerator<readonly Uint8Array[]> {
     for (;;) {
-      const message = this.#queue.shift();
-      if (message !== undefined) {
-        this.#room.shift()?.();
-        yield message;
+      if (this.#queue.length > 0) {
+        const messages = this.#queue;
+        this.#queue = [];
+        for (const resolve of this.#room.splice(0)) resolve();
+        yield messages;
       } else if (this.#isClosed) {
         return;
       } else {

@@ -1,9 +1,14 @@
 import { expect, test } from "bun:test";
-import { containerd } from "../../../../proto/gen/supervisor.js";
+import { containerd, google } from "../../../../proto/gen/supervisor.js";
 import { ByteSender, DATA, receiveBytes, WINDOW_UPDATE } from "../../../../supervisor/image/stream/bytes.ts";
 import { type Message, Stream, Streams } from "../../../../supervisor/image/stream/streams.ts";
 
 const { Data, WindowUpdate } = containerd.types.transfer;
+
+/** What comes out of a stream, message by message. */
+async function* outgoing(stream: Stream): AsyncGenerator<Message> {
+  for await (const batch of stream.outgoing()) for (const bytes of batch) yield google.protobuf.Any.decode(bytes);
+}
 
 /** What a client sends, one by one. */
 class Incoming implements AsyncIterator<Message> {
@@ -38,7 +43,7 @@ test("bytes come out as they were sent, and windows are granted on the way", asy
   let window = 0;
   const client = (async () => {
     let offset = 0;
-    for await (const message of stream.outgoing()) {
+    for await (const message of outgoing(stream)) {
       window += WindowUpdate.decode(message.value ?? new Uint8Array()).update;
       while (window >= 32 << 10 && offset < sent.length) {
         incoming.push(data(sent.subarray(offset, offset + (32 << 10))));
@@ -82,7 +87,7 @@ async function goClient(
     incoming.push(update(64 << 10));
   };
   grant();
-  for await (const message of stream.outgoing()) {
+  for await (const message of outgoing(stream)) {
     const bytes = bytesOf(message);
     await onTaken(bytes);
     window -= bytes.length;
@@ -130,8 +135,7 @@ test("nothing is sent without a window, and a client that has gone ends the send
   const stream = new Stream(incoming, new AbortController().signal);
   const sender = new ByteSender(stream);
   const writing = sender.write(new Uint8Array(100_000));
-  const outgoing = stream.outgoing();
-  const first = outgoing.next();
+  const first = outgoing(stream).next();
   expect(await Promise.race([first, Bun.sleep(30).then(() => "nothing")])).toBe("nothing");
   incoming.push(update(10));
   expect(bytesOf((await first).value as Message)).toHaveLength(10);
