@@ -135,7 +135,7 @@ check(
   "the daemon answers at once while it removes 5,000 files",
   async () => {
     const [mount] = await create("Prepare", "many");
-    for (let i = 0; i < 200; i++) {
+    for (let i = 0; i < 50; i++) {
       mkdirSync(join(mount?.source ?? "", `${i}`));
       for (let j = 0; j < 100; j++) writeFileSync(join(mount?.source ?? "", `${i}`, `${j}`), "");
     }
