@@ -1,11 +1,11 @@
 /**
  * The test suite: builds, checks, and runs the tests.
  *
- * Usage: bun test/run.ts [unit|integration|fuzz|docker|crash|all] [PART-OF-A-PATH...]
+ * Usage: bun test/run.ts [unit|integration|fuzz|docker|crash|all] [PART-OF-A-PATH...] [--quick]
  *
  *        bun test/run.ts clean    ends and removes what earlier runs that were killed have left behind
  *
- * Without an argument: everything but the fuzz, docker and crash tests, which take long. The last line is `N passed, N failed, N skipped`
+ * Without an argument: everything but the fuzz, docker and crash tests, which take long; --quick makes those of crashes short. The last line is `N passed, N failed, N skipped`
  * and the exit status is 1 when anything failed. BERTH_TEST_RUNTIME and PATH choose the runtime and the containerd.
  */
 
@@ -23,7 +23,9 @@ import { isGuard } from "./lib/sweep.ts";
 const modes = ["unit", "integration", "fuzz", "docker", "crash", "all"] as const;
 /** Parts that run only when they are asked for. */
 const extra = ["fuzz", "docker", "crash"];
-const [first, ...rest] = process.argv.slice(2);
+const words = process.argv.slice(2);
+const [first, ...rest] = words.filter((word) => word !== "--quick");
+if (words.length > rest.length + (first === undefined ? 0 : 1)) process.env["BERTH_QUICK"] = "1";
 const mode = modes.find((name) => name === first);
 const filters = mode === undefined && first !== undefined ? [first, ...rest] : rest;
 const wants = (part: Exclude<(typeof modes)[number], "all">): boolean =>

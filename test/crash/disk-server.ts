@@ -6,7 +6,7 @@
  *
  * `disk` in the directory is the disk. Writing `MODE SEED PATH` to `control` cuts the power at that moment: what would be
  * on the disk is written to PATH, and the disk goes on. MODE: none (nothing of the cache), some (any part of it), order
- * (the oldest of it). One process that does nothing else, so that calls are synchronous.
+ * (the oldest of it). Writing `lie` makes it a disk that forgets nine of ten flushes, as cheap ones do. One process that does nothing else, so that calls are synchronous.
  */
 
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
@@ -24,6 +24,8 @@ interface Write {
   readonly data: Buffer;
 }
 let cache: Write[] = [];
+/** Where the chance of a lie comes from; undefined on an honest disk. */
+let lies: Random | undefined;
 const counts = { writes: 0, flushes: 0, cuts: 0 };
 
 const SECTOR = 512;
@@ -85,7 +87,8 @@ function serve(message: Buffer): undefined {
       // WRITE
       const [at, count] = [Number(body.readBigUInt64LE(8)), body.readUInt32LE(16)];
       const data = Buffer.from(body.subarray(40, 40 + count));
-      if (node === nodes.control) cut(data.toString());
+      if (node === nodes.control && data.toString() === "lie") lies = new Random(1);
+      else if (node === nodes.control) cut(data.toString());
       else write(at, data);
       const answer = Buffer.alloc(8);
       answer.writeUInt32LE(count, 0);
@@ -165,6 +168,7 @@ function write(at: number, data: Buffer): void {
 
 function flush(): void {
   counts.flushes++;
+  if (lies !== undefined && lies.next() < 0.9) return;
   for (const { at, data } of cache) data.copy(stable, at);
   cache = [];
 }

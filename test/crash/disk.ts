@@ -60,6 +60,11 @@ export class Disk {
     writeFileSync(join(this.#dir, "fuse", "control"), `${mode} ${seed} ${image}`, { flag: "r+" });
   }
 
+  /** From now on the disk forgets most of its flushes: what is promised on it cannot be kept. */
+  lie(): void {
+    writeFileSync(join(this.#dir, "fuse", "control"), "lie", { flag: "r+" });
+  }
+
   /** What the disk said of its cuts, a line each. Only after {@link remove}. */
   async report(): Promise<string> {
     return this.#server === undefined ? "" : await new Response(this.#server.stdout).text();

@@ -29,6 +29,8 @@ export interface LoadOptions {
   readonly workers: number;
   /** Containers run, too; without it only what is stored. */
   readonly tasks: boolean;
+  /** What all names begin with. */
+  readonly prefix?: string;
   /** A registry to push to and to pull from. */
   readonly registry?: string | undefined;
 }
@@ -112,7 +114,7 @@ export class Load {
   }
 
   #name(prefix: string): string {
-    return `${prefix}${++this.#names}`;
+    return `${prefix}${this.#options.prefix ?? ""}${++this.#names}`;
   }
 
   get #where(): { namespace: string } {
