@@ -38,6 +38,14 @@ export interface TasksOptions {
 
 export function tasksService(options: TasksOptions): Handlers<"containerd.services.tasks.v1.Tasks"> {
   const { tasks, checkpoints, containers, log } = options;
+  /** What unpacked checkpoints have left to be removed, by task: they are read when it starts. */
+  const unpacked = new Map<string, () => Promise<void>>();
+  const discard = async (namespace: string, id: string): Promise<void> => {
+    const key = `${namespace}/${id}`;
+    const remove = unpacked.get(key);
+    unpacked.delete(key);
+    await remove?.();
+  };
   const taskOf = (context: CallContext, containerId: string): Promise<Task> => {
     const { namespace } = context;
     containers.get(namespace, containerId);
@@ -69,6 +77,7 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
           checkpoint: checkpoint.path,
           sandbox: sandboxOf(options, namespace, container.sandbox, known),
         });
+        if (checkpoint.path !== "") unpacked.set(`${namespace}/${containerId}`, checkpoint.discard);
         return { containerId, pid };
       } catch (error) {
         await checkpoint.discard();
@@ -76,10 +85,14 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
       }
     },
     async Start({ containerId, execId }, context) {
-      return { pid: await (await taskOf(context, containerId)).start(execId) };
+      const pid = await (await taskOf(context, containerId)).start(execId);
+      if (execId === "") await discard(context.namespace, containerId);
+      return { pid };
     },
     async Delete({ containerId }, context) {
-      return deleted("", await tasks.delete(await taskOf(context, containerId)));
+      const exit = await tasks.delete(await taskOf(context, containerId));
+      await discard(context.namespace, containerId);
+      return deleted("", exit);
     },
     async DeleteProcess({ containerId, execId }, context) {
       return deleted(execId, await (await taskOf(context, containerId)).deleteExec(execId));
