@@ -10,11 +10,25 @@ import { readFully } from "./disk.ts";
 const MAX_IDLE = 32;
 const IDLE_MS = 2000;
 
+/**
+ * Reads up to this long are answered from a window of the file that is kept in memory: clients read blobs from beginning
+ * to end in pieces of 32 KiB, and a read of the file for each would cost them a change of threads.
+ */
+const MAX_SMALL = 256 << 10;
+const WINDOW = 1 << 20;
+
+/** A part of a file that is in memory, or on its way there. */
+interface Window {
+  readonly start: number;
+  readonly bytes: Promise<Uint8Array>;
+}
+
 /** The file of a blob. Its bytes never change; it stays readable when the blob is removed. */
 interface OpenFile {
   readonly digest: string;
   readonly file: FileHandle;
   readonly size: number;
+  window: Window | undefined;
   readers: number;
   /** False when it was removed or replaced meanwhile: the last reader closes it. */
   isCurrent: boolean;
@@ -26,13 +40,13 @@ export class BlobReader {
   readonly size: number;
   /** The file, for processes that read it themselves. */
   readonly path: string;
-  readonly #file: FileHandle;
+  readonly #opened: OpenFile;
   #release: (() => Promise<void>) | undefined;
 
-  constructor(file: FileHandle, path: string, size: number, release: () => Promise<void>) {
-    this.#file = file;
+  constructor(opened: OpenFile, path: string, release: () => Promise<void>) {
+    this.#opened = opened;
     this.path = path;
-    this.size = size;
+    this.size = opened.size;
     this.#release = release;
   }
 
@@ -43,8 +57,27 @@ export class BlobReader {
   }
 
   /** Fills `bytes` from `offset` on. @returns how many bytes were read: fewer only at the end */
-  readInto(bytes: Uint8Array, offset: number): Promise<number> {
-    return readFully(this.#file, bytes, offset);
+  async readInto(bytes: Uint8Array, offset: number): Promise<number> {
+    const start = offset - (offset % WINDOW);
+    if (bytes.length > MAX_SMALL || offset + bytes.length > start + WINDOW) {
+      return readFully(this.#opened.file, bytes, offset);
+    }
+    const part = (await this.#window(start)).subarray(offset - start, offset - start + bytes.length);
+    bytes.set(part);
+    return part.length;
+  }
+
+  async #window(start: number): Promise<Uint8Array> {
+    const opened = this.#opened;
+    if (opened.window?.start !== start) {
+      const bytes = new Uint8Array(Math.max(0, Math.min(WINDOW, opened.size - start)));
+      const window = { start, bytes: readFully(opened.file, bytes, start).then((length) => bytes.subarray(0, length)) };
+      opened.window = window;
+      window.bytes.catch(() => {
+        if (opened.window === window) opened.window = undefined;
+      });
+    }
+    return opened.window.bytes;
   }
 
   async close(): Promise<void> {
@@ -80,7 +113,7 @@ export class OpenFiles {
     const mine = opened;
     mine.readers++;
     this.#idle.delete(digest);
-    return new BlobReader(mine.file, path, mine.size, () => this.#leave(mine));
+    return new BlobReader(mine, path, () => this.#leave(mine));
   }
 
   /** Forgets the file of a blob that was removed or replaced. */
@@ -105,7 +138,7 @@ export class OpenFiles {
       if (file === undefined) return undefined;
       const { size } = await file.stat();
       const isCurrent = this.#opening.get(digest) === opening;
-      const opened: OpenFile = { digest, file, size, readers: 0, isCurrent };
+      const opened: OpenFile = { digest, file, size, window: undefined, readers: 0, isCurrent };
       if (isCurrent) this.#files.set(digest, opened);
       else await file.close();
       return opened;
