@@ -1,0 +1,224 @@
+/** The restart monitor with tasks and containers of paper: what it does, and when (R30). */
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { notFound } from "../../../../proto/errdefs.ts";
+import { containerd } from "../../../../proto/gen/supervisor.js";
+import { Exchange } from "../../../../supervisor/event/exchange.ts";
+import { silent } from "../../../../supervisor/log/log.ts";
+import { type MonitorOptions, RestartMonitor } from "../../../../supervisor/restart/monitor.ts";
+import { restartLabels } from "../../../../supervisor/restart/policy.ts";
+import { waitFor } from "../../../lib/wait.ts";
+
+const { Status } = containerd.v1.types;
+const { TaskExit, ContainerCreate, ContainerUpdate, TaskDelete } = containerd.events;
+const GRACE_MS = 150;
+
+interface PaperTask {
+  status: number;
+  exitStatus: number;
+}
+
+/** One namespace with one container. */
+class Paper {
+  readonly exchange = new Exchange();
+  labels: Record<string, string> | undefined;
+  task: PaperTask | undefined;
+  /** When each start was, in milliseconds. */
+  readonly starts: number[] = [];
+  readonly kills: number[] = [];
+  failures = 0;
+  readonly monitor: RestartMonitor;
+
+  constructor() {
+    const handle = {
+      state: async () => ({ ...(this.task as PaperTask) }),
+      kill: async () => {
+        this.kills.push(performance.now());
+        if (this.task) this.task = { status: Status.STOPPED, exitStatus: 137 };
+      },
+      wait: async () => ({ pid: 1, status: 137, at: undefined }),
+      start: async () => {
+        this.starts.push(performance.now());
+        this.task = { status: Status.RUNNING, exitStatus: 0 };
+        return 1;
+      },
+    };
+    const container = () => ({
+      id: "c",
+      labels: this.labels ?? {},
+      snapshotKey: "",
+      runtime: { name: "r" },
+      spec: null,
+    });
+    const options = {
+      tasks: {
+        loaded: Promise.resolve(),
+        find: () => (this.task === undefined ? undefined : handle),
+        get: async () => handle,
+        create: async () => {
+          if (this.failures-- > 0) throw new Error("no luck");
+          this.task = { status: Status.CREATED, exitStatus: 0 };
+          return 1;
+        },
+        delete: async () => {
+          this.task = undefined;
+        },
+      },
+      snapshots: { mounts: async () => [] },
+      containers: {
+        get: () => {
+          if (this.labels === undefined) throw notFound("container");
+          return container();
+        },
+        list: () => (this.labels === undefined ? [] : [container()]),
+        update: async (_namespace: string, { labels }: { labels: Record<string, string> }) => {
+          this.labels = { ...this.labels, ...labels };
+        },
+      },
+      namespaces: { list: () => [{ name: "n" }] },
+      exchange: this.exchange,
+      log: silent,
+      backoff: { min: 20, max: 80, reset: 10_000 },
+      graceMs: GRACE_MS,
+    };
+    this.monitor = new RestartMonitor(options as unknown as MonitorOptions);
+  }
+
+  exit(exitStatus: number): void {
+    this.task = { status: Status.STOPPED, exitStatus };
+    const value = TaskExit.encode({ containerId: "c", id: "c", pid: 1, exitStatus }).finish();
+    this.exchange.publish("n", "/tasks/exit", { name: "containerd.events.TaskExit", value });
+  }
+
+  tell(topic: string, name: string, value: Uint8Array): void {
+    this.exchange.publish("n", topic, { name: `containerd.events.${name}`, value });
+  }
+
+  starting(count: number): Promise<unknown> {
+    return waitFor(`start ${count}`, () => this.starts.length >= count, { timeout: 2_000, interval: 5 });
+  }
+}
+
+let paper: Paper;
+beforeEach(() => {
+  paper = new Paper();
+});
+afterEach(() => paper.monitor.stop());
+
+const running = (policy: string) => ({ [restartLabels.status]: "running", [restartLabels.policy]: policy });
+
+test("a container that should run and has no task is started at once after boot", async () => {
+  paper.labels = running("always");
+  paper.monitor.start();
+  await paper.starting(1);
+  expect(paper.labels[restartLabels.count]).toBe("1");
+});
+
+test("one that is stopped on purpose stays so after boot", async () => {
+  paper.labels = { ...running("unless-stopped"), [restartLabels.explicitlyStopped]: "true" };
+  paper.monitor.start();
+  await Bun.sleep(GRACE_MS);
+  expect(paper.starts).toHaveLength(0);
+});
+
+describe("an exit", () => {
+  beforeEach(async () => {
+    paper.labels = running("always");
+    paper.task = { status: Status.RUNNING, exitStatus: 0 };
+    paper.monitor.start();
+    await Bun.sleep(10);
+  });
+
+  test("is followed by a start after a wait that doubles", async () => {
+    const waits: number[] = [];
+    for (let n = 1; n <= 3; n++) {
+      const at = performance.now();
+      paper.exit(0);
+      await paper.starting(n);
+      waits.push((paper.starts.at(-1) ?? 0) - at);
+    }
+    const [first = 0, second = 0, third = 0] = waits;
+    expect(first).toBeGreaterThanOrEqual(14);
+    expect(second).toBeGreaterThanOrEqual(29);
+    expect(third).toBeGreaterThanOrEqual(59);
+    expect(paper.labels?.[restartLabels.count]).toBe("3");
+  });
+
+  test("is not, when the policy says so", async () => {
+    paper.labels = running("on-failure:1");
+    paper.exit(0);
+    await Bun.sleep(100);
+    expect(paper.starts).toHaveLength(0);
+    paper.exit(1);
+    await paper.starting(1);
+    paper.exit(1);
+    await Bun.sleep(100);
+    expect(paper.starts).toHaveLength(1);
+  });
+
+  test("whose task a client has deleted meanwhile counts with the status that was told", async () => {
+    paper.labels = running("on-failure");
+    paper.exit(7);
+    paper.task = undefined;
+    paper.tell("/tasks/delete", "TaskDelete", TaskDelete.encode({ containerId: "c", exitStatus: 7 }).finish());
+    await paper.starting(1);
+  });
+
+  test("is followed by more attempts when a start fails", async () => {
+    paper.failures = 2;
+    paper.exit(0);
+    await paper.starting(1);
+    expect(paper.labels?.[restartLabels.count]).toBe("3");
+  });
+
+  test("of a container without labels is nobody's business", async () => {
+    paper.labels = {};
+    paper.exit(1);
+    await Bun.sleep(100);
+    expect(paper.starts).toHaveLength(0);
+  });
+});
+
+test("a client that has just made a container is left in peace for a while", async () => {
+  paper.monitor.start();
+  await Bun.sleep(10);
+  paper.labels = running("always");
+  const at = performance.now();
+  paper.tell("/containers/create", "ContainerCreate", ContainerCreate.encode({ id: "c" }).finish());
+  await paper.starting(1);
+  expect((paper.starts[0] ?? 0) - at).toBeGreaterThanOrEqual(GRACE_MS - 5);
+});
+
+test("a client that starts what it has made is not disturbed", async () => {
+  paper.monitor.start();
+  await Bun.sleep(10);
+  paper.labels = running("always");
+  paper.tell("/containers/create", "ContainerCreate", ContainerCreate.encode({ id: "c" }).finish());
+  await Bun.sleep(20);
+  paper.task = { status: Status.RUNNING, exitStatus: 0 };
+  await Bun.sleep(GRACE_MS + 50);
+  expect(paper.starts).toHaveLength(0);
+  expect(paper.kills).toHaveLength(0);
+});
+
+test("the label `stopped` ends a running task, after a while", async () => {
+  paper.labels = running("always");
+  paper.task = { status: Status.RUNNING, exitStatus: 0 };
+  paper.monitor.start();
+  await Bun.sleep(10);
+  paper.labels = { ...paper.labels, [restartLabels.status]: "stopped" };
+  const at = performance.now();
+  paper.tell("/containers/update", "ContainerUpdate", ContainerUpdate.encode({ id: "c" }).finish());
+  await waitFor("the kill", () => paper.kills.length === 1, { timeout: 2_000, interval: 5 });
+  expect((paper.kills[0] ?? 0) - at).toBeGreaterThanOrEqual(GRACE_MS - 5);
+  await Bun.sleep(50);
+  expect(paper.starts).toHaveLength(0);
+});
+
+test("a paused task is left alone", async () => {
+  paper.labels = running("always");
+  paper.task = { status: Status.PAUSED, exitStatus: 0 };
+  paper.monitor.start();
+  await Bun.sleep(GRACE_MS + 50);
+  expect([paper.starts, paper.kills]).toEqual([[], []]);
+});
