@@ -5,7 +5,7 @@
  * rootfs that is not empty then stops the removal.
  */
 
-import { chmod, chown, mkdir, readdir, rename, rm, rmdir, symlink, writeFile } from "node:fs/promises";
+import { access, chmod, chown, mkdir, readdir, rename, rm, rmdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf, unknown } from "../../proto/errdefs.ts";
 import { unmountRecursive } from "../../shim/linux/index.ts";
@@ -25,6 +25,7 @@ export const bundleFiles = {
   endpoint: "bootstrap.json",
   sandbox: "sandbox",
   log: "log",
+  told: "told",
 } as const;
 
 /** One bundle, whether it is there or not. */
@@ -79,6 +80,19 @@ export class Bundle {
       await rm(path, { recursive: true });
       await mkdir(path, { mode });
     }
+  }
+
+  /** Notes for the next daemon that subscribers were told how the container ended. Never rejects: at worst they hear it again. */
+  async noteTold(): Promise<void> {
+    await writeFile(this.file("told"), "").catch(() => undefined);
+  }
+
+  /** True when an earlier daemon told how the container ended. */
+  async isTold(): Promise<boolean> {
+    return await access(this.file("told")).then(
+      () => true,
+      () => false,
+    );
   }
 
   /**

@@ -221,8 +221,9 @@ export class TaskManager {
   async #diedBefore(opening: Opening): Promise<void> {
     const { bundle, program } = opening;
     const sandbox = (await textOf(bundle.file("sandbox"))) ?? "";
+    const withExit = !(await bundle.isTold());
     const exit = await bury({ bundle, program, sandbox }, this.#options);
-    if (exit !== undefined) this.#tellEnd(bundle, exit, { withExit: true, isFound: true });
+    if (exit !== undefined) this.#tellEnd(bundle, exit, { withExit, isFound: true });
   }
 
   /**
@@ -305,12 +306,13 @@ export class TaskManager {
     const { log } = this.#options;
     const key = keyOf(task.namespace, task.id);
     log.warn("cleaning up after shim disconnected", fieldsOf(task));
+    const isTold = task.exit !== undefined || (task.isFound && (await task.bundle.isTold()));
     const found = await this.#bury(task).catch(() => undefined);
     const exit: Exit = found ?? task.exit ?? { pid: 0, status: UNKNOWN_STATUS, at: now() };
     // A task that was not created, or is deleted, is no news.
     if (this.#tasks.get(key) === task) {
       this.#tasks.delete(key);
-      this.#tellEnd(task, exit, { withExit: task.exit === undefined, isFound: task.isFound });
+      this.#tellEnd(task, exit, { withExit: !isTold && task.exit === undefined, isFound: task.isFound });
     }
     task.buried.resolve(task.exit ?? exit);
   }
@@ -379,6 +381,7 @@ export class TaskManager {
         const { exit } = task;
         if (exit !== undefined && exit.pid === pid && isSameTime(exit.at, exitedAt)) return "told";
         task.exit = { pid, status: exitStatus, at: exitedAt ?? undefined };
+        void task.bundle.noteTold();
       }
       return task?.isFound === true ? "missed" : "new";
     }
