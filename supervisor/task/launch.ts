@@ -50,14 +50,28 @@ export async function startShim(
   }
   // berth's own `start` does nothing but start this very process: one program less to load.
   const action = program.isOwn ? "serve" : "start";
-  const call = makeCall({
-    program,
-    args: [...args, action],
-    cwd: bundle.path,
-    env: { ...environmentOf(caller), NAMESPACE: bundle.namespace },
-    input,
-  });
-  return endpointOf(await (program.isOwn ? call.firstWords() : call.end(deadlines.shimStart)), warn);
+  const env = { ...environmentOf(caller), NAMESPACE: bundle.namespace };
+  const request = { program, args: [...args, action], cwd: bundle.path, env };
+  if (program.isOwn) return endpointOf(await makeCall({ ...request, input }).firstWords(), warn);
+  const result = await makeCall({ ...request, input }).end(deadlines.shimStart);
+  // A shim of containerd 2.3 or later that does not understand older callers says what it misses (ST-12).
+  if (!result.status || !/bootstrap/i.test(result.complaint)) return endpointOf(result, warn);
+  const params = bootstrapParams(caller, bundle, options);
+  return endpointOf(await makeCall({ ...request, input: params }).end(deadlines.shimStart), warn);
+}
+
+/** What containerd 2.3 and later put on stdin of `start` (ST-2). */
+function bootstrapParams(caller: Caller, bundle: Bundle, options: Any | undefined): Uint8Array {
+  const { BootstrapParams, LogLevel } = containerd.runtime.bootstrap.v1;
+  return BootstrapParams.encode({
+    instanceId: bundle.id,
+    namespace: bundle.namespace,
+    logLevel: caller.debug ? LogLevel.LOG_LEVEL_DEBUG : LogLevel.LOG_LEVEL_INFO,
+    containerdTtrpcAddress: caller.ttrpcAddress,
+    containerdGrpcAddress: caller.address,
+    containerdBinary: process.execPath,
+    extensions: options === undefined ? [] : [{ value: options }],
+  }).finish();
 }
 
 function endpointOf({ output, complaint, status }: Result, warn: (text: string) => void): Endpoint {
