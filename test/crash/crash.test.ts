@@ -79,7 +79,7 @@ testUnless(
       const begun = performance.now();
       await daemon.start();
       const client = load.reconnect();
-      await within(client.call("containerd.services.version.v1.Version", "Version", {}));
+      await firstAnswer(client);
       const ms = performance.now() - begun;
       starts.push(ms);
       // The load goes on for a moment against the new daemon.
@@ -123,6 +123,16 @@ testUnless(
   3_000_000,
 );
 
+/** Waits for an answer; a call that is cut off says what the daemon had to say. */
+async function firstAnswer(client: Load["client"]): Promise<void> {
+  try {
+    await within(client.call("containerd.services.version.v1.Version", "Version", {}));
+  } catch (error) {
+    await load.stop();
+    throw new Error(`${(error as Error).message}; alive: ${daemon.running}\n${daemon.log().slice(-4_000)}`);
+  }
+}
+
 /** Containers that have ended: Wait must answer the status that is in their name. */
 async function endings(client: Load["client"], there: ReadonlyMap<string, string>): Promise<string[]> {
   const wrong: string[] = [];
@@ -134,7 +144,8 @@ async function endings(client: Load["client"], there: ReadonlyMap<string, string
     const request = { containerId: wanted[1] ?? "" };
     try {
       const { exitStatus } = await within(client.call(services.tasks, "Wait", request, where));
-      if (exitStatus !== Number(wanted[2])) wrong.push(`${wanted[1]} ended with ${exitStatus}`);
+      const mayBe = exitStatus === 137 && load.killed.has(request.containerId);
+      if (exitStatus !== Number(wanted[2]) && !mayBe) wrong.push(`${wanted[1]} ended with ${exitStatus}`);
     } catch (error) {
       wrong.push(`Wait for ${wanted[1]}: ${(error as Error).message}`);
     }

@@ -47,6 +47,8 @@ export class Load {
   #workers: Promise<void>[] = [];
   #stopped = true;
   #names = 0;
+  /** Containers that a worker has begun to kill, whether it came to that or not. */
+  readonly killed = new Set<string>();
   #client: GrpcClient;
 
   constructor(options: LoadOptions) {
@@ -290,6 +292,7 @@ export class Load {
     const all = model.present(kind);
     if (all.length < 3) return;
     const id = random.of(all);
+    this.killed.add(id);
     await model.change(`${kind}/${id}`, "absent", async () => {
       await daemon.ctr(["tasks", "delete", "--force", id], { check: true });
       await daemon.ctr(["containers", "delete", id], { check: true });
