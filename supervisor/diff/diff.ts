@@ -1,7 +1,7 @@
 /** Layers to file systems and back. Nothing of a layer is read in the daemon: each is worked on by a process. */
 
 import { mkdirSync } from "node:fs";
-import { ContainerdError, invalidArgument, notImplemented } from "../../proto/errdefs.ts";
+import { ContainerdError, invalidArgument, notImplemented, unknown } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
 import type { Mount } from "../../shim/linux/index.ts";
 import type { ContentWriter } from "../content/writer.ts";
@@ -32,6 +32,8 @@ export interface CompareOptions {
   readonly mediaType: string;
   /** Opens the ingest that the layer is written to. */
   readonly open: () => Promise<LayerBlob>;
+  /** Gives labels to a blob that was there already. */
+  readonly label?: (digest: string, labels: Readonly<Record<string, string>>) => Promise<void>;
   /** Labels of the blob. */
   readonly labels: Readonly<Record<string, string>>;
   /** No time in the layer is after this one, in seconds since the epoch. */
@@ -77,7 +79,8 @@ export class Diff {
   async apply(layer: Descriptor, mounts: readonly Mount[], options: ApplyOptions): Promise<Descriptor> {
     const compression = compressionOf(layer.mediaType);
     if (compression === undefined) {
-      throw notImplemented(`failed to get stream processor for ${layer.mediaType}: no processor for media-type`);
+      // Stream processors are programs of containerd's configuration, such as for encrypted layers: there are none here.
+      throw unknown(`failed to get stream processor for ${layer.mediaType}: no processor for media-type`);
     }
     if (mounts.length === 0) throw invalidArgument("no mounts to apply the layer to: invalid argument");
     const request: ApplyRequest = {
@@ -120,8 +123,9 @@ export class Diff {
       const blob = writer.digest();
       const uncompressed = { "containerd.io/uncompressed": digest };
       const labels = compression === "none" ? options.labels : { ...options.labels, ...uncompressed };
-      await writer.commit({ labels }).catch((error: unknown) => {
+      await writer.commit({ labels }).catch(async (error: unknown) => {
         if (!(error instanceof ContainerdError && error.code === Code.AlreadyExists)) throw error;
+        if (compression !== "none") await options.label?.(blob, uncompressed);
       });
       return { mediaType, digest: blob, size };
     } catch (error) {
@@ -129,16 +133,4 @@ export class Diff {
       throw error;
     }
   }
-}
-
-/**
- * Refuses payloads: they are for stream processors, programs of the configuration, of which there are none.
- * @throws ContainerdError Unimplemented
- */
-export function checkProcessors(mediaType: string, payloads: readonly string[]): void {
-  const [id] = payloads;
-  if (id === undefined) return;
-  throw notImplemented(
-    `no stream processor ${JSON.stringify(id)} for ${mediaType}: stream processors are not supported`,
-  );
 }

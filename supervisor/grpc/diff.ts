@@ -2,7 +2,8 @@
 
 import type { containerd } from "../../proto/gen/supervisor.js";
 import type { BlobReader } from "../content/reader.ts";
-import { checkProcessors, type Diff, type LayerBlob } from "../diff/diff.ts";
+import type { Diff, LayerBlob } from "../diff/diff.ts";
+import type { Labels } from "../store/labels.ts";
 import { required } from "./required.ts";
 import type { Handlers } from "./server.ts";
 
@@ -11,14 +12,15 @@ interface Blobs {
   readerAt(namespace: string, digest: string): Promise<Pick<BlobReader, "path" | "close">>;
   writer(namespace: string, options: { readonly ref: string; readonly lease?: string | undefined }): Promise<LayerBlob>;
   abort(namespace: string, ref: string): Promise<void>;
+  update(namespace: string, digest: string, labels: Labels, paths: readonly string[]): Promise<unknown>;
 }
 
+/** Payloads of a request are for stream processors; clients send them with every layer, in case it is encrypted. */
 export function diffService(diff: Diff, blobs: Blobs): Handlers<"containerd.services.diff.v1.Diff"> {
   return {
-    async Apply({ diff: layer, mounts, payloads, syncFs }, { namespace, signal }) {
+    async Apply({ diff: layer, mounts, syncFs }, { namespace, signal }) {
       const given = required(layer, "diff");
       const [mediaType, digest] = [given.mediaType ?? "", given.digest ?? ""];
-      checkProcessors(mediaType, Object.keys(payloads));
       const blob = await blobs.readerAt(namespace, digest);
       try {
         const descriptor = { mediaType, digest, size: Number(given.size) };
@@ -34,6 +36,10 @@ export function diffService(diff: Diff, blobs: Blobs): Handlers<"containerd.serv
         mediaType,
         labels: { ...labels },
         latest: sourceDateEpoch ? Number(sourceDateEpoch.seconds ?? 0) : undefined,
+        label: async (digest: string, added: Labels) => {
+          const paths = Object.keys(added).map((key) => `labels.${key}`);
+          await blobs.update(namespace, digest, added, paths);
+        },
         open: () => blobs.writer(namespace, { ref: name, lease }),
         signal,
       };

@@ -281,7 +281,7 @@ describe.skipIf(skipped !== undefined)("requests", () => {
 
   test("of media types that are no layers, and of no mounts", async () => {
     const mediaType = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
-    expect(await codeOf(place.apply(archive(), place.bind(fresh()), { mediaType }))).toBe(Code.Unimplemented);
+    expect(await codeOf(place.apply(archive(), place.bind(fresh()), { mediaType }))).toBe(Code.Unknown);
     expect(await codeOf(place.apply(archive(), []))).toBe(Code.InvalidArgument);
   });
 
@@ -303,6 +303,36 @@ describe.skipIf(skipped !== undefined)("requests", () => {
     controller.abort();
     expect(await codeOf(place.apply(archive(), mounts, { signal: controller.signal }))).toBe(Code.Canceled);
   });
+
+  test("end with the daemon that made them", async () => {
+    const fifo = place.path("endless");
+    Bun.spawnSync(["mkfifo", fifo]);
+    const program = place.path("daemon.ts");
+    writeFileSync(
+      program,
+      `import { Diff } from ${JSON.stringify(join(import.meta.dir, "../../../../supervisor/diff/diff.ts"))};
+       const mount = { type: "bind", source: "/tmp", target: "", options: ["bind"] };
+       const layer = { mediaType: "application/vnd.oci.image.layer.v1.tar", digest: "", size: 0 };
+       await new Diff({ mountPoint: ${JSON.stringify(place.path("mount"))} }).apply(layer, [mount], { blobPath: process.argv[2] });`,
+    );
+    const daemon = Bun.spawn([process.execPath, program, fifo], { stdout: "ignore", stderr: "ignore" });
+    const children = (): string => readFileSync(`/proc/${daemon.pid}/task/${daemon.pid}/children`, "utf8").trim();
+    while (children() === "") await Bun.sleep(10);
+    const child = Number(children().split(" ")[0]);
+    // It has its request, and waits for the FIFO to be opened.
+    while (readFileSync(`/proc/${child}/status`, "utf8").match(/NoNewPrivs:\t1/) === null) await Bun.sleep(10);
+    daemon.kill("SIGKILL");
+    await daemon.exited;
+    const isGone = (): boolean => {
+      try {
+        return /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${child}/stat`, "utf8"));
+      } catch {
+        return true;
+      }
+    };
+    for (let i = 0; i < 200 && !isGone(); i++) await Bun.sleep(10);
+    expect(isGone()).toBe(true);
+  }, 15_000);
 
   test("S_IFMT has what Linux has", () => {
     expect(lstatSync("/dev/null").mode & S.IFMT).toBe(S.IFCHR);
