@@ -118,6 +118,8 @@ function tune(server: Server): void {
 
 /** Serves containerd's API on unix sockets. */
 export class GrpcServer {
+  /** What ends the calls that run. */
+  readonly #running = new Set<AbortController>();
   readonly #server: Server;
   readonly #observe: Observe;
   readonly #limits: MessageLimits;
@@ -177,8 +179,14 @@ export class GrpcServer {
 
   /** Ends: new calls are refused, and after `graceMs` milliseconds those that still run are cut off. */
   async stop(graceMs: number): Promise<void> {
-    const timer = setTimeout(() => this.#server.forceShutdown(), graceMs);
-    await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    const { promise: forced, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(() => {
+      // Calls that stream both ways are not told by grpc-js that their caller is gone, nor does the server then end.
+      for (const controller of this.#running) controller.abort();
+      this.#server.forceShutdown();
+      resolve();
+    }, graceMs);
+    await Promise.race([new Promise<void>((ended) => this.#server.tryShutdown(() => ended())), forced]);
     clearTimeout(timer);
   }
 
@@ -194,7 +202,7 @@ export class GrpcServer {
     const unary = async (call: AnyCall, answer: sendUnaryData<unknown>): Promise<void> => {
       observer.started();
       const started = performance.now();
-      const { context, over } = contextOf(call);
+      const { context, over } = contextOf(call, this.#running);
       try {
         const request = row.requestStream ? requestsOf(call) : call.request;
         const response = await handler(request, context);
@@ -212,7 +220,7 @@ export class GrpcServer {
     const streaming = async (call: AnyCall): Promise<void> => {
       observer.started();
       const started = performance.now();
-      const { context, over } = contextOf(call);
+      const { context, over } = contextOf(call, this.#running);
       try {
         const request = row.requestStream ? requestsOf(call) : call.request;
         for await (const message of handler(request, context) as AsyncIterable<unknown>) {
@@ -241,15 +249,20 @@ function requestsOf(call: AnyCall): AsyncIterable<unknown> {
 }
 
 /** The context of a call; `over` is called when its handler has returned. */
-function contextOf(call: { readonly metadata: Metadata; readonly cancelled: boolean } & NodeJS.EventEmitter): {
-  context: CallContext;
-  over: () => void;
-} {
+function contextOf(
+  call: { readonly metadata: Metadata; readonly cancelled: boolean } & NodeJS.EventEmitter,
+  running: Set<AbortController>,
+): { context: CallContext; over: () => void } {
   const controller = new AbortController();
+  running.add(controller);
   const cancel = (): void => controller.abort();
   if (call.cancelled) cancel();
   call.once("cancelled", cancel);
-  return { context: new CallContext(call.metadata, controller.signal), over: () => call.off("cancelled", cancel) };
+  const over = (): void => {
+    running.delete(controller);
+    call.off("cancelled", cancel);
+  };
+  return { context: new CallContext(call.metadata, controller.signal), over };
 }
 
 function encode(type: Encoder, message: unknown): Buffer {

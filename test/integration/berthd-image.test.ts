@@ -33,7 +33,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await daemon?.stop();
   daemon?.remove();
-});
+}, 30_000);
 afterEach(() => {
   client?.close();
   for (const registry of registries.splice(0)) registry.stop();

@@ -1,5 +1,10 @@
 import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client, credentials } from "@grpc/grpc-js";
 import { untilAborted } from "../../../../supervisor/grpc/requests.ts";
+import { GrpcServer } from "../../../../supervisor/grpc/server.ts";
 
 test("requests that were handled are not kept until the call ends", async () => {
   const { signal } = new AbortController();
@@ -41,4 +46,36 @@ test("requests end with the call, and their failure is passed on", async () => {
     for await (const request of untilAborted(failing(), new AbortController().signal)) void request;
   };
   expect(read()).rejects.toThrow("broken");
+});
+
+test("a server ends although a client keeps a stream open both ways", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "berth-grpc-"));
+  const address = join(directory, "s.sock");
+  const server = new GrpcServer();
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  server.register("containerd.services.streaming.v1.Streaming", {
+    async *Stream(requests, { signal }) {
+      for await (const request of untilAborted(requests, signal)) yield request;
+      end();
+    },
+  });
+  await server.listen(address);
+  const client = new Client(`unix://${address}`, credentials.createInsecure(), {
+    "grpc.default_authority": "localhost",
+  });
+  const call = client.makeBidiStreamRequest(
+    "/containerd.services.streaming.v1.Streaming/Stream",
+    (bytes: Buffer) => bytes,
+    (bytes: Buffer) => bytes,
+  );
+  call.on("error", () => undefined);
+  const answered = new Promise((resolve) => call.once("data", resolve));
+  call.write(Buffer.alloc(0));
+  await answered;
+  const begun = performance.now();
+  await server.stop(50);
+  await ended;
+  expect(performance.now() - begun).toBeLessThan(1000);
+  client.close();
+  rmSync(directory, { recursive: true });
 });
