@@ -7,23 +7,23 @@
  */
 
 import { alreadyExists, messageOf, notFound, unknown } from "../../proto/errdefs.ts";
-import { containerd } from "../../proto/gen/supervisor.js";
-import { type Exchange, now } from "../event/exchange.ts";
+import type { containerd } from "../../proto/gen/supervisor.js";
+import { type Envelope, type Exchange, now } from "../event/exchange.ts";
 import type { Log } from "../log/log.ts";
+import { isLeaked, openBundle } from "./adoption.ts";
 import { Bundle, type BundleRoots } from "./bundle.ts";
 import { bury } from "./burial.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { type Exit, isSameTime, timeOr, UNKNOWN_STATUS } from "./exit.ts";
+import { type Exit, UNKNOWN_STATUS } from "./exit.ts";
 import type { Any, Caller } from "./launch.ts";
 import { Limit } from "./limit.ts";
-import { findBundles, inspect, sweep } from "./load.ts";
-import { fieldsOf, type Opening, openFound, openInSandbox, openNew, prefixed, textOf } from "./open.ts";
+import { findBundles, sweep } from "./load.ts";
+import { fieldsOf, type Opening, openInSandbox, openNew, prefixed } from "./open.ts";
 import type { ShimPool } from "./pool.ts";
 import type { Programs } from "./program.ts";
 import { ShimClosedError } from "./shim.ts";
 import { isNotFound, type Stdio, type Task } from "./task.ts";
-
-const { TaskExit, TaskDelete } = containerd.events;
+import { type News, observe, tellEnd } from "./telling.ts";
 
 /** What a new task is to be. */
 export interface NewTask extends Stdio {
@@ -177,53 +177,12 @@ export class TaskManager {
   }
 
   async #load(bundle: Bundle, runtime: string | undefined): Promise<void> {
-    const { programs, caller, log } = this.#options;
-    const found = await inspect(bundle, runtime, programs);
-    if (found === "empty" || found === "forgotten") {
-      await bundle.remove();
-      return;
-    }
-    const opening: Opening = { bundle, program: found, caller, log };
-    let task: Task;
-    try {
-      task = await openFound(opening);
-    } catch (error) {
-      log.warn(`shim is gone: ${messageOf(error)}`, fieldsOf(bundle));
-      await this.#diedBefore(opening);
-      return;
-    }
-    task.isFound = true;
+    const task = await openBundle(bundle, runtime, this.#options);
+    if (task === undefined) return;
     this.add(task);
-    await this.#verify(task, runtime !== undefined);
-  }
-
-  /**
-   * Asks a shim that answers about its container. One without a container was left in the middle of a Create, one whose
-   * container has ended and has no record can never be deleted by anybody (R06). Silence says nothing (R07).
-   */
-  async #verify(task: Task, hasRecord: boolean): Promise<void> {
-    const { log } = this.#options;
-    try {
-      const { status } = await task.shim.call("State", { id: task.id });
-      if (hasRecord || status !== containerd.v1.types.Status.STOPPED) return;
-    } catch (error) {
-      if (!isNotFound(error)) {
-        log.warn(`shim does not say what it does: ${messageOf(error)}`, fieldsOf(task));
-        return;
-      }
-    }
-    log.info("cleaning leaked shim process", fieldsOf(task));
+    if (!(await isLeaked(task, runtime !== undefined, this.#options.log))) return;
     await task.shim.call("Delete", { id: task.id }).catch(() => undefined);
     this.#remove(task);
-  }
-
-  /** Cleans up after a shim that ended while no daemon was there, and tells of its container's end. */
-  async #diedBefore(opening: Opening): Promise<void> {
-    const { bundle, program } = opening;
-    const sandbox = (await textOf(bundle.file("sandbox"))) ?? "";
-    const withExit = !(await bundle.isTold());
-    const exit = await bury({ bundle, program, sandbox }, this.#options);
-    if (exit !== undefined) this.#tellEnd(bundle, exit, { withExit, isFound: true });
   }
 
   /**
@@ -312,28 +271,9 @@ export class TaskManager {
     // A task that was not created, or is deleted, is no news.
     if (this.#tasks.get(key) === task) {
       this.#tasks.delete(key);
-      this.#tellEnd(task, exit, { withExit: !isTold && task.exit === undefined, isFound: task.isFound });
+      tellEnd(this.#options, task, exit, { withExit: !isTold && task.exit === undefined, isFound: task.isFound });
     }
     task.buried.resolve(task.exit ?? exit);
-  }
-
-  /** Tells the end of a container in its shim's place. */
-  #tellEnd(
-    { namespace, id }: { namespace: string; id: string },
-    exit: Exit,
-    { withExit, isFound }: { withExit: boolean; isFound: boolean },
-  ): void {
-    const { exchange, log } = this.#options;
-    const end = { containerId: id, pid: exit.pid, exitStatus: exit.status, exitedAt: timeOr(exit.at) };
-    const tell = (topic: string, name: string, value: Uint8Array): void => {
-      const event = { type_url: `containerd.events.${name}`, value };
-      const envelope = { timestamp: now(), namespace, topic, event };
-      log.debug("event published", { ns: namespace, topic, type: event.type_url });
-      if (isFound) exchange.forwardMissed(envelope);
-      else exchange.forward(envelope);
-    };
-    if (withExit) tell("/tasks/exit", "TaskExit", TaskExit.encode({ ...end, id }).finish());
-    tell("/tasks/delete", "TaskDelete", TaskDelete.encode(end).finish());
   }
 
   #isInUse(namespace: string, id: string): boolean {
@@ -367,26 +307,9 @@ export class TaskManager {
     }
   }
 
-  /**
-   * Looks at an event that a shim sends.
-   * @returns `told` for the end of a container that was told already; `missed` for what those wait for who were told of
-   * the container by an earlier daemon; `new` for all else
-   */
-  observe({ namespace, topic, event }: containerd.types.Envelope.$Properties): "new" | "missed" | "told" {
-    const value = event?.value ?? new Uint8Array(0);
-    if (topic === "/tasks/exit") {
-      const { containerId, id, pid, exitStatus, exitedAt } = TaskExit.decode(value);
-      const task = this.find(namespace ?? "", containerId);
-      if (task !== undefined && id === containerId) {
-        const { exit } = task;
-        if (exit !== undefined && exit.pid === pid && isSameTime(exit.at, exitedAt)) return "told";
-        task.exit = { pid, status: exitStatus, at: exitedAt ?? undefined };
-        void task.bundle.noteTold();
-      }
-      return task?.isFound === true ? "missed" : "new";
-    }
-    if (topic !== "/tasks/oom" && topic !== "/tasks/delete") return "new";
-    return this.find(namespace ?? "", TaskDelete.decode(value).containerId)?.isFound === true ? "missed" : "new";
+  /** {@link observe} with the tasks of this daemon. */
+  observe(envelope: Envelope): News {
+    return observe(envelope, (namespace, id) => this.find(namespace, id));
   }
 
   /** Lets go of all shims, which live on; clean-ups under way have a moment to come to their end. */
