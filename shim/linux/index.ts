@@ -28,6 +28,8 @@ export {
   makeLink,
   makeNode,
   makeSymlink,
+  nextData,
+  nextHole,
   openPath,
   readRange,
   readSymlink,

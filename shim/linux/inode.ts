@@ -138,6 +138,22 @@ export function setFileSize(fd: number, size: number): void {
   check(libc.ftruncate(fd, size), "ftruncate", fd);
 }
 
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const ENXIO = 6;
+
+/** Where the next bytes of an open file are that its file system has, from `offset` on; undefined when there are none. */
+export function nextData(fd: number, offset: number): number | undefined {
+  const found = Number(libc.lseek(fd, offset, SEEK_DATA));
+  if (found < 0 && errno() === ENXIO) return undefined;
+  return check(found, "lseek", fd);
+}
+
+/** Where the next hole begins, from `offset` on; a file ends with one. @throws ErrnoError */
+export function nextHole(fd: number, offset: number): number {
+  return check(Number(libc.lseek(fd, offset, SEEK_HOLE)), "lseek", fd);
+}
+
 /** Reads at `offset` of a file into `bytes` from `from` on. @returns how many; 0 is the end @throws ErrnoError */
 export function readRange(fd: number, bytes: Uint8Array, from: number, to: number, offset: number): number {
   for (;;) {

@@ -15,6 +15,7 @@ import {
   statusOfPath,
 } from "../../shim/linux/index.ts";
 import { type Change, layerAttributes } from "./changes.ts";
+import { sparseOf } from "./holes.ts";
 import { baseOf, parentOf } from "./path.ts";
 import type { TarWriter } from "./tar/writer.ts";
 import { WHITEOUT } from "./whiteout.ts";
@@ -93,18 +94,20 @@ export class LayerWriter {
 
   #entry(type: string, path: Bytes, status: Status): void {
     const source = `${this.#root}/${path}`;
+    if (type === "0" && status.size > 0) {
+      this.#content(path, source, status);
+      return;
+    }
     const isDevice = type === "3" || type === "4";
-    const size = type === "0" ? status.size : 0;
     this.#tar.header({
       ...this.#common(status, source),
       type,
       name: type === "5" ? `${path}/` : path,
       target: type === "2" ? readSymlink(source) : "",
-      size,
+      size: 0,
       major: isDevice ? status.major : 0,
       minor: isDevice ? status.minor : 0,
     });
-    if (size > 0) this.#content(source, size);
   }
 
   #link(path: Bytes, target: Bytes, status: Status): void {
@@ -124,19 +127,36 @@ export class LayerWriter {
     return { uid, gid, mode: mode & 0o7777, modified: Math.min(modified.seconds, this.#latest), records };
   }
 
-  #content(source: Bytes, size: number): void {
+  #content(path: Bytes, source: Bytes, status: Status): void {
+    const common = this.#common(status, source);
     const fd = openPath(source, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
     try {
-      for (let at = 0; at < size; ) {
-        const count = readRange(fd, this.#buffer, 0, Math.min(READ_BYTES, size - at), at);
-        if (count === 0) throw new ErrnoError(EIO, "read (the file has become shorter meanwhile)", show(source));
-        this.#tar.content(this.#buffer, 0, count);
-        at += count;
+      const { size } = status;
+      const sparse = sparseOf(fd, path, size, status.allocated);
+      if (sparse === undefined) {
+        this.#tar.header({ ...common, type: "0", name: path, size });
+        this.#copy(fd, source, 0, size);
+        this.#tar.pad(size);
+        return;
       }
+      const name = `${parentOf(path)}/GNUSparseFile.0/${baseOf(path)}`.replace(/^\//, "");
+      const records = new Map([...common.records, ...sparse.records]);
+      this.#tar.header({ ...common, records, type: "0", name, size: sparse.size });
+      this.#tar.content(sparse.map, 0, sparse.map.length);
+      for (const { offset, length } of sparse.segments) this.#copy(fd, source, offset, length);
+      this.#tar.pad(sparse.size);
     } finally {
       close(fd);
     }
-    this.#tar.pad(size);
+  }
+
+  #copy(fd: number, source: Bytes, from: number, length: number): void {
+    for (let done = 0; done < length; ) {
+      const count = readRange(fd, this.#buffer, 0, Math.min(READ_BYTES, length - done), from + done);
+      if (count === 0) throw new ErrnoError(EIO, "read (the file has become shorter meanwhile)", show(source));
+      this.#tar.content(this.#buffer, 0, count);
+      done += count;
+    }
   }
 
   /** Writes the directories above that have not been written, which a reader would otherwise have to make up. */

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { symlinkSync } from "node:fs";
+import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { alreadyExists, ContainerdError } from "../../../../proto/errdefs.ts";
@@ -218,6 +218,26 @@ describe.skipIf(skipped !== undefined)("compare", () => {
     expect(place.see(`${at}.applied/etc/passwd`).mtime).toBe(500);
     expect(place.see(`${at}.applied/same-size`).mtime).toBe(5);
   });
+
+  test("writes a file of holes without them", async () => {
+    const at = fresh();
+    const sparse = { "GNU.sparse.size": String(1 << 27), "GNU.sparse.map": `${1 << 20},5,${1 << 26},4` };
+    await place.apply(
+      archive(pax(sparse), entry({ name: "d/s", body: "helloabcd", mtime: 5, mode: 0o600 })),
+      place.bind(at),
+    );
+    const { tar } = await compare([], view(at));
+    expect(tar.length).toBeLessThan(64 << 10);
+    expect(list(tar)).toEqual(["d d/", "f d/s"]);
+    await place.apply(tar, place.bind(`${at}.applied`));
+    expect(place.see(`${at}.applied/d/s`)).toEqual({ type: "file", mode: 0o600, uid: 0, gid: 0, mtime: 5 });
+    expect(list((await compare(view(at), view(`${at}.applied`))).tar)).toEqual([]);
+    // GNU tar reads it as well.
+    const file = place.path("sparse.tar");
+    writeFileSync(file, tar);
+    const { stdout } = Bun.spawnSync(["tar", "tvf", file, "--numeric-owner"]);
+    expect(String(stdout)).toMatch(/0\/0\s+134217728 .* d\/s/);
+  }, 20_000);
 
   test("passes on what the blob says, and leaves no process", async () => {
     const at = fresh();
