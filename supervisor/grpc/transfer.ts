@@ -115,7 +115,12 @@ function endOf(
 ): End {
   const name = any ? typeName(any) : "";
   const value = any?.value ?? new Uint8Array();
-  const stream = (id: string): Stream => parts.streams.get(context.namespace, id);
+  const stream = (id: string): Stream => {
+    const found = parts.streams.get(context.namespace, id);
+    // A caller that is gone may have left it open.
+    context.signal.addEventListener("abort", () => found.close(), { once: true });
+    return found;
+  };
   switch (name) {
     case `${PREFIX}ImageStore`: {
       const store = types.ImageStore.decode(value);

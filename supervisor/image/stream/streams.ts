@@ -20,6 +20,7 @@ export class Stream {
   #queue: Uint8Array[] = [];
   #isClosed = false;
   #wake: (() => void) | undefined;
+  #interrupt: (() => void) | undefined;
   readonly #room: (() => void)[] = [];
   readonly #signal: AbortSignal;
 
@@ -53,18 +54,18 @@ export class Stream {
   }
 
   /**
-   * The next message of the client; undefined when it sends no more.
-   * @throws ContainerdError Canceled when the client has gone
+   * The next message of the client; undefined when it sends no more. One reader.
+   * @throws ContainerdError Canceled when the client has gone, or the stream is closed
    */
   async receive(): Promise<Message | undefined> {
-    try {
-      const next = await this.#incoming.next();
-      if (!next.done) return next.value;
-    } catch (error) {
-      if (!this.#signal.aborted) throw error;
-    }
-    if (this.#signal.aborted) throw new ContainerdError(Code.Canceled, "context canceled");
-    return undefined;
+    const next = this.#incoming.next();
+    const result = await new Promise<IteratorResult<Message> | undefined>((resolve, reject) => {
+      this.#interrupt = () => resolve(undefined);
+      next.then(resolve, (error: unknown) => (this.#signal.aborted ? resolve(undefined) : reject(error)));
+      if (this.#isClosed) this.#interrupt();
+    });
+    if (result === undefined || this.#signal.aborted) throw new ContainerdError(Code.Canceled, "context canceled");
+    return result.done ? undefined : result.value;
   }
 
   /** Ends the stream, after what was sent. */
@@ -72,6 +73,7 @@ export class Stream {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#wake?.();
+    this.#interrupt?.();
     for (const resolve of this.#room.splice(0)) resolve();
   }
 
