@@ -43,7 +43,6 @@ export {
   setTimes,
   show,
   type Time,
-  unlinkPath,
   writeRange,
   writeRangeAt,
 } from "./inode.ts";

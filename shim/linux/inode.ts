@@ -243,8 +243,3 @@ export function setAttribute(path: Bytes, name: Bytes, value: Uint8Array): void 
   const at = value.length === 0 ? 0 : address(value);
   done(inodeCalls().lsetxattr(first(path), second(name), at, value.length, 0), `setxattr ${show(name)} of`, path);
 }
-
-/** Removes a file or a link. @throws ErrnoError EISDIR for a directory */
-export function unlinkPath(path: Bytes): void {
-  done(inodeCalls().unlink(first(path)), "unlink", path);
-}

@@ -7,7 +7,6 @@ import {
   type Bytes,
   close,
   createFile,
-  ErrnoError,
   isErrno,
   makeDirectoryAt,
   makeLink,
@@ -282,9 +281,4 @@ function bounded(time: Time): Time {
 
 function later(a: Time, b: Time): Time {
   return a.seconds > b.seconds || (a.seconds === b.seconds && a.nanoseconds > b.nanoseconds) ? a : b;
-}
-
-/** A failed call in the words of a layer's user. */
-export function isOutOfSpace(error: unknown): boolean {
-  return error instanceof ErrnoError && isErrno(error, "ENOSPC", "EDQUOT");
 }
