@@ -3,6 +3,9 @@
 import { ErrnoError, isErrno } from "./errno.ts";
 import { address, check, cstring, errno, libc } from "./libc.ts";
 
+/** Some flags of open(2) are numbered otherwise on arm64. */
+const isArm = process.arch === "arm64";
+
 /** open(2) flags; O_CLOEXEC is always added. */
 export const O = {
   RDONLY: 0,
@@ -13,8 +16,8 @@ export const O = {
   TRUNC: 0o1000,
   APPEND: 0o2000,
   NONBLOCK: 0o4000,
-  DIRECTORY: 0o200000,
-  NOFOLLOW: 0o400000,
+  DIRECTORY: isArm ? 0o40000 : 0o200000,
+  NOFOLLOW: isArm ? 0o100000 : 0o400000,
   PATH: 0o10000000,
   CLOEXEC: 0o2000000,
 } as const;
