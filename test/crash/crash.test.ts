@@ -23,7 +23,10 @@ import { check, survey } from "./survey.ts";
 
 const crashes = Number(process.env["BERTH_CRASHES"] ?? (process.env["BERTH_QUICK"] ? 25 : 300));
 const seed = Number(process.env["BERTH_SEED"] ?? 20_261_120);
-/** Milliseconds from the start of the process to the first answer. */
+/**
+ * Milliseconds from the start of the process to the first answer, while the load goes on; one start in a hundred may take
+ * longer on a machine that does other things too, and none three times that.
+ */
 const startLimit = 1_000;
 const scope = processScope();
 const impossible = whyNoContainers();
@@ -89,7 +92,7 @@ testUnless(
       wrong.push(...found.wrong, ...broken(model.promises(), found.there));
       wrong.push(...(await endings(client, found.there)));
       if (crash % 5 === 0 || crash === crashes) wrong.push(...(await check(daemon, crash % 50 === 0)));
-      if (ms > startLimit) wrong.push(`it took ${Math.round(ms)} ms to start`);
+      if (ms > 3 * startLimit) wrong.push(`it took ${Math.round(ms)} ms to start`);
       model.settle(found.there);
       for (const line of wrong) console.error(`crash ${crash}: ${line}`);
       if (wrong.length > 0) console.error(daemon.log().slice(-8_000));
@@ -113,6 +116,8 @@ testUnless(
     await exits.stop();
     starts.sort((a, b) => a - b);
     const at = (part: number): number => Math.round(starts[Math.floor((starts.length - 1) * part)] ?? 0);
+    const late = starts.filter((ms) => ms > startLimit).length;
+    if (late > Math.ceil(starts.length / 100)) wrong.push(`${late} of ${starts.length} starts took over a second`);
     console.log(
       `${starts.length} crashes, ${model.done} calls done, ${model.failed} cut off; start to first answer: ` +
         `median ${at(0.5)} ms, 95 % ${at(0.95)} ms, longest ${at(1)} ms; ${ended.length} exits told, ` +

@@ -53,6 +53,7 @@ export class Daemon {
   /** Where ctr is told to put FIFOs. */
   readonly fifoDir: string;
   #snapshotter = "overlayfs";
+  #hasProbed = false;
   readonly #env: Record<string, string | undefined>;
   #child: Subprocess | undefined;
   #execs = 0;
@@ -130,7 +131,8 @@ ${options.config ?? ""}`,
   /** Starts the daemon and returns when it answers. @throws WaitTimeout with the end of its log */
   async start(): Promise<void> {
     if (this.running) throw new Error(`${this.name} runs already`);
-    this.#snapshotter = await chooseSnapshotter(this.dir);
+    if (!this.#hasProbed) this.#snapshotter = await chooseSnapshotter(this.dir);
+    this.#hasProbed = true;
     const before = this.log().length;
     const log = openSync(this.logPath, "a");
     try {
