@@ -56,7 +56,7 @@ export function intoReadme(readme: string, columns: readonly Column[]): string {
   );
   const about = [
     `${count} calls compared; a dash: this ctr has no such command.`,
-    "*as containerd 2.1*: not in the words of this old containerd, but exactly in those of the one that berthd says it is, asked by the same ctr.",
+    "_as containerd 2.1_: not in the words of this old containerd, but exactly in those of the one that berthd says it is, asked by the same ctr.",
     ...[...known].map((why) => `(1) ${why}.`),
   ].join("\n");
   return `${readme.slice(0, from + open.length)}\n\n${table(columns).join("\n")}\n\n${about}\n\n${readme.slice(to)}`;
