@@ -50,6 +50,7 @@ export class Load {
   /** Containers that a worker has begun to kill, whether it came to that or not. */
   readonly killed = new Set<string>();
   #client: GrpcClient;
+  #former: GrpcClient[] = [];
 
   constructor(options: LoadOptions) {
     this.#options = options;
@@ -74,11 +75,16 @@ export class Load {
     this.#stopped = true;
     await Promise.all(this.#workers);
     this.#workers = [];
+    for (const client of this.#former) client.close();
+    this.#former = [];
   }
 
-  /** A new connection: the old one waits before it tries again. */
+  /**
+   * A new connection: the old one waits before it tries again. That stays until the calls on it have ended: a call that
+   * its client gives up may still be done, at any time after.
+   */
   reconnect(): GrpcClient {
-    this.#client.close();
+    this.#former.push(this.#client);
     this.#client = new GrpcClient(this.#options.daemon.address);
     return this.#client;
   }
@@ -88,7 +94,7 @@ export class Load {
   }
 
   close(): void {
-    this.#client.close();
+    for (const client of [this.#client, ...this.#former]) client.close();
   }
 
   async #work(random: Random): Promise<void> {

@@ -37,6 +37,8 @@ export class GrpcClient {
       ...limits,
       // Go's servers refuse the path of the socket as the name of a host.
       "grpc.default_authority": "localhost",
+      // Clients that share a connection would share how long it waits before it tries again, too.
+      "grpc.use_local_subchannel_pool": 1,
     });
   }
 
