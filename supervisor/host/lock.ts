@@ -7,6 +7,12 @@ import { tryLockFile } from "../../shim/linux/index.ts";
 /** The file in root and state whose lock says that a daemon has them. It holds the pid, for people only. */
 export const lockName = "berthd.lock";
 
+/**
+ * Milliseconds to wait for a lock whose holder has ended. A child that the holder was just starting has a copy of all its
+ * descriptors until it runs its program, and with them the lock.
+ */
+const LET_GO_MS = 2_000;
+
 /** Somebody else has the directory. */
 export class LockedError extends Error {
   override readonly name = "LockedError";
@@ -24,7 +30,13 @@ export interface DirectoryLock {
  */
 export function lockDirectory(directory: string, flag: string): DirectoryLock {
   const path = join(directory, lockName);
-  const fd = tryLockFile(path, 0o600);
+  const until = performance.now() + LET_GO_MS;
+  let fd = tryLockFile(path, 0o600);
+  // Nothing is served yet that a pause could hold up.
+  while (fd === undefined && performance.now() < until && !isRunning(holderOf(path))) {
+    Bun.sleepSync(5);
+    fd = tryLockFile(path, 0o600);
+  }
   if (fd === undefined) {
     const pid = holderOf(path);
     throw new LockedError(
@@ -45,6 +57,17 @@ function holderOf(path: string): string | undefined {
     return /^\d+$/.exec(readFileSync(path, "utf8").trim())?.[0];
   } catch {
     return undefined;
+  }
+}
+
+/** False when the process is known to have ended, even if nobody has asked how. */
+function isRunning(pid: string | undefined): boolean {
+  if (pid === undefined) return true;
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat[stat.lastIndexOf(")") + 2] !== "Z";
+  } catch {
+    return false;
   }
 }
 

@@ -29,6 +29,18 @@ describe("lockDirectory", () => {
     writeFileSync(join(directory, "berthd.lock"), "1\n");
     lockDirectory(directory, "--root").release();
   });
+
+  test("a lock that a child of a killed holder still has for a moment is waited for", async () => {
+    const path = join(directory, "berthd.lock");
+    const gone = Bun.spawnSync(["true"]).pid;
+    writeFileSync(path, `${gone}\n`);
+    const child = Bun.spawn(["flock", path, "sh", "-c", "echo held; sleep 0.3"], { stdout: "pipe" });
+    await child.stdout.getReader().read();
+    const begun = performance.now();
+    lockDirectory(directory, "--root").release();
+    expect(performance.now() - begun).toBeWithin(100, 2_000);
+    await child.exited;
+  });
 });
 
 describe("clearSocket", () => {
