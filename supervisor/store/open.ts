@@ -4,11 +4,11 @@
  */
 
 import { Database as Sqlite } from "bun:sqlite";
-import { existsSync, readdirSync, renameSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { messageOf } from "../../proto/errdefs.ts";
 import { Database } from "./database.ts";
-import { syncDirectory } from "./file.ts";
+import { syncDirectory, writeDurably } from "./file.ts";
 import { migrate } from "./migration.ts";
 import { rebuild } from "./rebuild/rebuild.ts";
 import { migrations } from "./schema.ts";
@@ -29,20 +29,31 @@ export interface OpenOptions {
 }
 
 /**
- * Opens the database below `root`, or makes it.
+ * Opens the database below `root`, or makes it. While it is made anew a file says so: what a crash has left of that is
+ * thrown away and made again, since whatever it does not tell of would be removed as garbage.
  * @throws Error when it is in use, of a later version, or the disk does not do what it is told
  */
 export async function openDatabase(options: OpenOptions): Promise<Database> {
   const path = join(options.root, FILE);
-  if (isThere(path)) {
-    const opened = openWhole(path);
-    if (opened instanceof Database) return opened;
-    options.log.warn("the database is damaged", { path, error: opened });
+  const mark = `${path}.rebuilding`;
+  if (existsSync(mark)) {
+    options.log.warn("the database was being built anew when berthd ended", { path });
   } else {
-    if (!hasThings(options.root)) return new Database(path, migrations);
-    options.log.warn("the database is missing, but not what it tells of", { path });
+    if (isThere(path)) {
+      const opened = openWhole(path);
+      if (opened instanceof Database) return opened;
+      options.log.warn("the database is damaged", { path, error: opened });
+    } else {
+      if (!hasThings(options.root)) return new Database(path, migrations);
+      options.log.warn("the database is missing, but not what it tells of", { path });
+    }
+    const target = asideOf(path);
+    // Without the file its log is of no use here, but may be to a person.
+    if (!existsSync(path)) moveAside(path, target);
+    writeDurably(mark, existsSync(path) ? target : "");
   }
-  const damaged = moveAside(path);
+  const damaged = readFileSync(mark, "utf8") || undefined;
+  moveAside(path, damaged);
   const database = new Database(path, migrations);
   try {
     const found = rebuild({
@@ -52,6 +63,8 @@ export async function openDatabase(options: OpenOptions): Promise<Database> {
       backup: [join(options.root, BACKUP)].find(isThere),
     });
     await database.durable();
+    rmSync(mark);
+    syncDirectory(options.root);
     options.log.warn("the database was built anew", { ...found, ...(damaged === undefined ? {} : { damaged }) });
     return database;
   } catch (error) {
@@ -140,15 +153,20 @@ function isNotEmpty(directory: string): boolean {
   }
 }
 
-/** @returns where the database is now; undefined when there was none */
-function moveAside(path: string): string | undefined {
-  const target = `${path}.damaged-${new Date().toISOString().replaceAll(":", "").replace(/\..*/, "Z")}`;
-  let moved: string | undefined;
-  for (const end of ["", "-wal", "-shm"]) {
-    if (!existsSync(path + end)) continue;
-    renameSync(path + end, target + end);
-    if (end === "") moved = target;
+/** Where a damaged database is moved. */
+function asideOf(path: string): string {
+  return `${path}.damaged-${new Date().toISOString().replaceAll(":", "").replace(/\..*/, "Z")}`;
+}
+
+/**
+ * Moves the database to `target`, the file itself last: when that is there, what is in its old place is a half made new
+ * one, and goes, as it does without a target.
+ */
+function moveAside(path: string, target: string | undefined): void {
+  const isMoved = target === undefined || existsSync(target);
+  for (const end of ["-shm", "-wal", ""]) {
+    if (isMoved) rmSync(path + end, { force: true });
+    else if (existsSync(path + end)) renameSync(path + end, target + end);
   }
   syncDirectory(dirname(path));
-  return moved;
 }

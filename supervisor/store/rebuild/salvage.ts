@@ -1,7 +1,9 @@
 /** Reads what can still be read of a database file. */
 
 import { Database as Sqlite } from "bun:sqlite";
+import { ContainerdError } from "../../../proto/errdefs.ts";
 import type { Binding, Database } from "../database.ts";
+import { isFull } from "../reserve.ts";
 
 type Row = Record<string, Binding>;
 
@@ -21,6 +23,7 @@ export function tablesOf(database: Database): string[] {
  * Copies rows from a file that may be damaged; those that are there already stay as they are.
  * @param path of a file that is moved aside: it may be changed
  * @returns the tables that could be read to their end
+ * @throws ContainerdError ResourceExhausted when there is no room for the rows
  */
 export function salvage(database: Database, path: string, tables: readonly string[]): string[] {
   let source: Sqlite;
@@ -49,8 +52,9 @@ function salvageTable(database: Database, source: Sqlite, table: string): boolea
       for (const row of rows) {
         try {
           database.run(insert, ...columns.map((column) => row[column] ?? null));
-        } catch {
-          // A value that the table does not take: the row was damaged.
+        } catch (error) {
+          // A value that the table does not take: the row was damaged. A disk without room takes none.
+          if (error instanceof ContainerdError || isFull(error)) throw error;
         }
       }
     });

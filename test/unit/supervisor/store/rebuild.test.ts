@@ -1,9 +1,10 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
 import {
   mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -13,6 +14,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { Code } from "../../../../proto/ttrpc/status.ts";
 import { Backup } from "../../../../supervisor/store/backup.ts";
 import { Containers } from "../../../../supervisor/store/containers.ts";
 import { Database } from "../../../../supervisor/store/database.ts";
@@ -21,6 +23,7 @@ import { Leases } from "../../../../supervisor/store/leases.ts";
 import { namesPath } from "../../../../supervisor/store/names.ts";
 import { Namespaces } from "../../../../supervisor/store/namespaces.ts";
 import { BACKUP, openDatabase } from "../../../../supervisor/store/open.ts";
+import { diskFull, isCreating } from "../../../../supervisor/store/reserve.ts";
 import { migrations } from "../../../../supervisor/store/schema.ts";
 import { textOf } from "../../../lib/api/transcript.ts";
 
@@ -166,6 +169,75 @@ for (const [what, damage] of Object.entries({
     rebuilt.close();
   });
 }
+
+/** Leaves a database whose rows can all be read, but that is not as it must be. */
+async function fillDamaged(): Promise<void> {
+  await fill(20);
+  const database = new Database(path(), migrations);
+  database.run("DROP INDEX blobs_by_digest");
+  database.close();
+}
+
+/** A rebuild that ends as by a power cut, when some or none of the rows are in the new file. */
+async function cutOff(): Promise<void> {
+  const durable = spyOn(Database.prototype, "durable").mockRejectedValueOnce(new Error("power cut"));
+  await expect(open()).rejects.toThrow("power cut");
+  durable.mockRestore();
+  for (const end of ["", "-wal"]) rmSync(path() + end, { force: true });
+  new Database(path(), migrations).close();
+}
+
+test("R25 a rebuild that is cut off begins again: what it has made so far is not taken for all there is", async () => {
+  await fillDamaged();
+  await cutOff();
+  const rebuilt = await open();
+  expect(stores(rebuilt).images.list("n1")).toHaveLength(20);
+  rebuilt.close();
+  lines.length = 0;
+  (await open()).close();
+  expect(lines).toEqual([]);
+  expect(readdirSync(root).filter((name) => name.includes("damaged"))).toHaveLength(1);
+});
+
+test("R25 a rebuild of a database that is gone begins again, too, when it is cut off", async () => {
+  await fill(1);
+  const copy = new Database(join(root, BACKUP), migrations);
+  await stores(copy).images.create("n1", { name: "i", target: image().target });
+  copy.close();
+  for (const end of ["", "-wal"]) rmSync(path() + end);
+  await cutOff();
+  await cutOff();
+  const rebuilt = await open();
+  expect(stores(rebuilt).images.list("n1")).toHaveLength(1);
+  expect(rebuilt.all("SELECT digest FROM blobs")).toHaveLength(3);
+  rebuilt.close();
+});
+
+test("R25 a damaged database is moved aside as a whole, also when that is cut off in the middle", async () => {
+  await fillDamaged();
+  // The log has gone, the file itself has not.
+  writeFileSync(`${path()}.rebuilding`, `${path()}.damaged-then`);
+  renameSync(`${path()}-wal`, `${path()}.damaged-then-wal`);
+  const rebuilt = await open();
+  expect(stores(rebuilt).images.list("n1")).toHaveLength(20);
+  expect(readdirSync(root)).toContain("berth.db.damaged-then");
+  expect(readdirSync(root)).not.toContain("berth.db.rebuilding");
+  rebuilt.close();
+});
+
+test("R25 a rebuild for which the disk has no room fails, and leaves no row out", async () => {
+  await fillDamaged();
+  const { run } = Database.prototype;
+  const full = spyOn(Database.prototype, "run").mockImplementation(function (this: Database, sql, ...bindings) {
+    if (isCreating(sql)) throw diskFull(path());
+    return run.call(this, sql, ...bindings);
+  });
+  await expect(open()).rejects.toMatchObject({ code: Code.ResourceExhausted });
+  full.mockRestore();
+  const rebuilt = await open();
+  expect(stores(rebuilt).images.list("n1")).toHaveLength(20);
+  rebuilt.close();
+});
 
 test("blobs of an image get the labels that keep its configuration and layers", async () => {
   await fill(1);
