@@ -224,10 +224,12 @@ export class Daemon {
     });
     const tasks = await TaskRoom.open(this.#config, { exchange: this.#exchange, containers, log: this.#log });
     this.#tasks = tasks;
+    const configuredOptions = (name: string) =>
+      packRuntimeOptions(name, this.#config.runtimes.get(name)?.options ?? {});
     const { enabled, backoffMin: min, backoffMax: max, backoffReset: reset } = this.#config.restart;
     if (enabled) {
-      const rooms = { tasks: tasks.tasks, containers, namespaces, snapshots, exchange: this.#exchange, log: this.#log };
-      this.#restart = new RestartMonitor({ ...rooms, backoff: { min, max, reset } });
+      const rooms = { ...tasks, containers, namespaces, snapshots, exchange: this.#exchange, log: this.#log };
+      this.#restart = new RestartMonitor({ ...rooms, configuredOptions, backoff: { min, max, reset } });
       this.#restart.start();
     }
     this.#containers = containers;
@@ -261,7 +263,7 @@ export class Daemon {
           ...tasks,
           checkpoints: new Checkpoints(content, diff),
           containers,
-          configuredOptions: (name) => packRuntimeOptions(name, this.#config.runtimes.get(name)?.options ?? {}),
+          configuredOptions,
           log: this.#log,
         }),
       )

@@ -54,6 +54,8 @@ interface Watched {
   /** When its task began to run; undefined when that was before us. */
   startedAt: number | undefined;
   exitStatus: number | undefined;
+  /** No start before this, whatever else happens: the wait that the container's ends and failures have earned. */
+  notBefore: number;
   timer: ReturnType<typeof setTimeout> | undefined;
   /** When the timer goes off. */
   due: number;
@@ -108,8 +110,12 @@ export class RestartMonitor {
   async #considerAll(): Promise<void> {
     const { namespaces, containers } = this.#options;
     for (const { name } of namespaces.list()) {
-      for (const { id } of containers.list(name, [`labels."${restartLabels.status}"`])) {
-        await this.#consider(name, id, () => 0);
+      try {
+        for (const { id } of containers.list(name, [`labels."${restartLabels.status}"`])) {
+          await this.#consider(name, id, () => 0);
+        }
+      } catch (error) {
+        this.#options.log.error(`restart monitor: ${messageOf(error)}`, { namespace: name });
       }
     }
   }
@@ -136,7 +142,7 @@ export class RestartMonitor {
         later(containerId, (watched) => {
           watched.exitStatus = exitStatus;
           watched.backoff.ran(watched.startedAt === undefined ? undefined : performance.now() - watched.startedAt);
-          return watched.backoff.next();
+          return backOff(watched);
         });
         break;
       }
@@ -174,6 +180,7 @@ export class RestartMonitor {
         backoff: new Backoff(this.#options.backoff),
         startedAt: undefined,
         exitStatus: undefined,
+        notBefore: 0,
         timer: undefined,
         due: 0,
         isAtWork: false,
@@ -188,7 +195,8 @@ export class RestartMonitor {
       watched.timer = undefined;
       return;
     }
-    this.#schedule(namespace, id, watched, wait);
+    const now = performance.now();
+    this.#schedule(namespace, id, watched, need === "start" ? Math.max(wait, watched.notBefore - now) : wait);
   }
 
   #schedule(namespace: string, id: string, watched: Watched, wait: number): void {
@@ -233,11 +241,10 @@ export class RestartMonitor {
       watched.isAtWork = false;
     }
     if (this.#watched.get(keyOf(namespace, id)) !== watched || this.#controller.signal.aborted) return;
-    // What happened while we were at work was not followed: look once more.
-    const hasEnded = hasFailed || watched.exitStatus !== undefined;
-    await this.#consider(namespace, id, () => (hasEnded ? watched.backoff.next() : this.#graceMs)).catch(
-      () => undefined,
-    );
+    // What happened while we were at work was not followed: look once more. An end has set its own wait.
+    const hasEnded = watched.exitStatus !== undefined;
+    const wait = hasFailed ? backOff(watched) : hasEnded ? 0 : this.#graceMs;
+    await this.#consider(namespace, id, () => wait).catch(() => undefined);
   }
 
   async #needOf(namespace: string, { id, labels }: ContainerRecord, watched: Watched): Promise<Need> {
@@ -269,6 +276,13 @@ export class RestartMonitor {
       return undefined;
     }
   }
+}
+
+/** The wait before the next start. */
+function backOff(watched: Watched): number {
+  const wait = watched.backoff.next();
+  watched.notBefore = performance.now() + wait;
+  return wait;
 }
 
 function keyOf(namespace: string, id: string): string {

@@ -3,6 +3,7 @@
 import { messageOf } from "../../proto/errdefs.ts";
 import type { containerd } from "../../proto/gen/supervisor.js";
 import type { NewTask, TaskManager } from "../task/manager.ts";
+import type { Sandboxes } from "../task/sandbox.ts";
 import { isNotFound, type Task } from "../task/task.ts";
 import { restartLabels } from "./policy.ts";
 
@@ -15,6 +16,10 @@ export interface StartOptions {
   readonly snapshots: {
     mounts(namespace: string, snapshotter: string, key: string): Promise<readonly Mount[]>;
   };
+  /** Where shims of sandboxes are. */
+  readonly sandboxes: Pick<Sandboxes, "endpointOf">;
+  /** Options that are configured for a runtime, for containers that have none. */
+  readonly configuredOptions: (runtime: string) => NewTask["options"];
 }
 
 interface Mount {
@@ -49,14 +54,15 @@ export async function startContainer(
   container: ContainerRecord,
   options: StartOptions,
 ): Promise<void> {
-  const { tasks, snapshots } = options;
-  const { id, snapshotter, snapshotKey } = container;
+  const { tasks, snapshots, sandboxes } = options;
+  const { id, snapshotter, snapshotKey, sandbox } = container;
+  const runtime = container.runtime?.name ?? "";
   await stopContainer(namespace, id, options);
   const rootfs = snapshotKey === "" ? [] : await snapshots.mounts(namespace, snapshotter, snapshotKey);
   await tasks.create(namespace, id, {
     spec: container.spec?.value ?? undefined,
-    runtime: container.runtime?.name ?? "",
-    options: container.runtime?.options ?? undefined,
+    runtime,
+    options: container.runtime?.options ?? options.configuredOptions(runtime),
     rootfs: rootfs.map(({ type, source, target = "", options: flags }) => ({
       type,
       source,
@@ -64,7 +70,7 @@ export async function startContainer(
       options: [...flags],
     })),
     checkpoint: "",
-    sandbox: undefined,
+    sandbox: sandbox === "" ? undefined : { id: sandbox, endpoint: sandboxes.endpointOf(namespace, sandbox) },
     ...stdioOf(container),
   });
   const task = await tasks.get(namespace, id);

@@ -27,9 +27,17 @@ class Paper {
   readonly starts: number[] = [];
   readonly kills: number[] = [];
   failures = 0;
+  /** Whether the bus tells of updates of the container, as the daemon's does. */
+  tellsUpdates = false;
+  sandbox = "";
+  readonly namespaces: { name: string }[] = [];
+  /** What tasks were created with. */
+  readonly created: Parameters<MonitorOptions["tasks"]["create"]>[2][] = [];
+  /** When an attempt to create a task was made. */
+  readonly attempts: number[] = [];
   readonly monitor: RestartMonitor;
 
-  constructor() {
+  constructor(backoff = { min: 20, max: 80, reset: 10_000 }, graceMs = GRACE_MS) {
     const handle = {
       state: async () => ({ ...(this.task as PaperTask) }),
       kill: async () => {
@@ -47,6 +55,7 @@ class Paper {
       id: "c",
       labels: this.labels ?? {},
       snapshotKey: "",
+      sandbox: this.sandbox,
       runtime: { name: "r" },
       spec: null,
     });
@@ -55,7 +64,9 @@ class Paper {
         loaded: Promise.resolve(),
         find: () => (this.task === undefined ? undefined : handle),
         get: async () => handle,
-        create: async () => {
+        create: async (...[, , wanted]: Parameters<MonitorOptions["tasks"]["create"]>) => {
+          this.attempts.push(performance.now());
+          this.created.push(wanted);
           if (this.failures-- > 0) throw new Error("no luck");
           this.task = { status: Status.CREATED, exitStatus: 0 };
           return 1;
@@ -65,21 +76,31 @@ class Paper {
         },
       },
       snapshots: { mounts: async () => [] },
+      sandboxes: {
+        endpointOf: (_: string, id: string) => ({ version: 3, protocol: "ttrpc", address: `unix:///${id}` }),
+      },
+      configuredOptions: (runtime: string) => ({ type_url: `options of ${runtime}`, value: new Uint8Array([1]) }),
       containers: {
         get: () => {
           if (this.labels === undefined) throw notFound("container");
           return container();
         },
-        list: () => (this.labels === undefined ? [] : [container()]),
+        list: (name: string) => {
+          if (name !== "n") throw notFound("namespace");
+          return this.labels === undefined ? [] : [container()];
+        },
         update: async (_namespace: string, { labels }: { labels: Record<string, string> }) => {
           this.labels = { ...this.labels, ...labels };
+          if (this.tellsUpdates) {
+            this.tell("/containers/update", "ContainerUpdate", ContainerUpdate.encode({ id: "c" }).finish());
+          }
         },
       },
-      namespaces: { list: () => [{ name: "n" }] },
+      namespaces: { list: () => [{ name: "n" }, ...this.namespaces] },
       exchange: this.exchange,
       log: silent,
-      backoff: { min: 20, max: 80, reset: 10_000 },
-      graceMs: GRACE_MS,
+      backoff,
+      graceMs,
     };
     this.monitor = new RestartMonitor(options as unknown as MonitorOptions);
   }
@@ -171,6 +192,19 @@ describe("an exit", () => {
     expect(paper.labels?.[restartLabels.count]).toBe("3");
   });
 
+  test("is followed by attempts that come ever less often, also when the monitor hears of its own updates", async () => {
+    const slow = new Paper({ min: 100, max: 10_000, reset: 10_000 }, 30);
+    slow.tellsUpdates = true;
+    slow.failures = 100;
+    slow.labels = running("always");
+    slow.monitor.start();
+    await waitFor("attempts", () => slow.attempts.length >= 3, { timeout: 2_000, interval: 5 });
+    await slow.monitor.stop();
+    const waits = slow.attempts.slice(1).map((at, n) => at - (slow.attempts[n] ?? 0));
+    expect(waits[0]).toBeGreaterThanOrEqual(70);
+    expect(waits[1]).toBeGreaterThanOrEqual(145);
+  });
+
   test("of a container without labels is nobody's business", async () => {
     paper.labels = {};
     paper.exit(1);
@@ -221,4 +255,25 @@ test("a paused task is left alone", async () => {
   paper.monitor.start();
   await Bun.sleep(GRACE_MS + 50);
   expect([paper.starts, paper.kills]).toEqual([[], []]);
+});
+
+test("a start is given what a client's Create would be: configured options, and the sandbox", async () => {
+  paper.labels = running("always");
+  paper.sandbox = "pod";
+  paper.monitor.start();
+  await paper.starting(1);
+  expect(paper.created[0]).toMatchObject({
+    options: { type_url: "options of r" },
+    sandbox: { id: "pod", endpoint: { address: "unix:///pod" } },
+  });
+});
+
+test("a namespace that has gone does not keep the containers of others from being looked at", async () => {
+  paper.namespaces.push({ name: "gone" });
+  paper.labels = running("always");
+  paper.task = { status: Status.RUNNING, exitStatus: 0 };
+  paper.monitor.start();
+  await Bun.sleep(20);
+  paper.exit(1);
+  await paper.starting(1);
 });
