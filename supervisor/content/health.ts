@@ -73,9 +73,30 @@ export class Health {
     return this.#suspects.has(digest);
   }
 
-  /** Forgets a suspicion: the blob was written again, or is gone. Inside the caller's transaction. */
+  /** Forgets a suspicion: the blob was written again. Inside the caller's transaction. */
   clear(digest: string): void {
-    if (this.#suspects.delete(digest)) this.#database.run("DELETE FROM blob_suspects WHERE digest = ?", digest);
+    if (!this.#suspects.has(digest)) return;
+    this.#database.run("DELETE FROM blob_suspects WHERE digest = ?", digest);
+    this.#suspects.delete(digest);
+  }
+
+  /** Notes that a blob is good. */
+  #good(digest: string): void {
+    try {
+      this.clear(digest);
+    } catch {
+      // On a full disk it is known until the daemon ends, and hashed once more when it is used then.
+      this.#suspects.delete(digest);
+    }
+  }
+
+  /** Forgets a blob whose file goes; where that cannot be noted, it is noted when the blob is written again. */
+  gone(digest: string): void {
+    try {
+      this.clear(digest);
+    } catch {
+      // The disk is full: all the more must the file go.
+    }
   }
 
   /** Notes that a blob is damaged. */
@@ -121,7 +142,7 @@ export class Health {
     await this.#enter();
     try {
       const wrong = await contentProblem(this.#layout.blob(digest), digest, size);
-      if (wrong === undefined) this.clear(digest);
+      if (wrong === undefined) this.#good(digest);
       else this.damaged(digest);
       return wrong;
     } finally {

@@ -134,6 +134,8 @@ export class Appender {
   async sync(): Promise<void> {
     await this.settle();
     await this.#sync;
+    // The kernel tells of a failure once: the next sync would succeed.
+    if (this.#failure !== undefined) throw this.#failure;
     await this.#file.datasync();
   }
 

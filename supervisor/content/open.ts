@@ -44,7 +44,8 @@ export async function openWriter(store: ContentStore, namespace: string, options
     throw alreadyExists(`content ${expected}: already exists`);
   }
   const { record, shared, replaced, release } = opened;
-  if (replaced !== undefined) void store.removeIngests([replaced]);
+  if (replaced !== undefined) void store.removeIngests([replaced.name]);
+  if (replaced !== undefined && replaced.expected !== "") void store.removeUnneeded([replaced.expected]);
   const session = new Session(store, namespace, record, options);
   const { startedAt, total } = record;
   if (shared) {
@@ -68,8 +69,8 @@ export async function openWriter(store: ContentStore, namespace: string, options
 interface Begun {
   readonly record: IngestRecord;
   readonly shared: Shared | undefined;
-  /** The name of an ingest that this one takes the place of. */
-  readonly replaced: string | undefined;
+  /** An ingest that this one takes the place of. */
+  readonly replaced: IngestRecord | undefined;
   readonly release: () => void;
 }
 
@@ -105,7 +106,7 @@ function begin(store: ContentStore, namespace: string, options: OpenOptions, isG
           };
     records.putIngest(namespace, record, lease === undefined ? nowMicros() + LIFETIME : 0);
     leases.hold(namespace, lease, { type: "ingests", id: ref });
-    return { record, shared, release, replaced: before && before.name !== record.name ? before.name : undefined };
+    return { record, shared, release, replaced: before && before.name !== record.name ? before : undefined };
   } catch (error) {
     release();
     throw error;
@@ -166,6 +167,7 @@ class Session implements WriterHost {
           const expiresAt = this.#options.lease === undefined ? nowMicros() + LIFETIME : 0;
           records.putIngest(this.#namespace, { ...record, expected: "" }, expiresAt);
         });
+        void this.#store.removeUnneeded([record.expected]);
       } catch (error) {
         await file.close();
         await removeIngest(this.#path);

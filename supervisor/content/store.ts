@@ -220,8 +220,7 @@ export class ContentStore {
   }
 
   /**
-   * Removes the files of those blobs that no namespace has and no ingest waits for; that their records are gone must be
-   * durable. Resolves when they are gone, and does not fail: what stays is removed by the next {@link sweep}.
+   * Removes the files of those blobs that no namespace has and no ingest waits for, once that is on disk. Resolves when they are gone, and does not fail: what stays is removed by the next {@link sweep}.
    */
   async removeUnneeded(digests: Iterable<string>): Promise<void> {
     const running: Promise<void>[] = [];
@@ -278,7 +277,9 @@ export class ContentStore {
 
   async #removeFile(digest: string): Promise<void> {
     if (this.records.isNeeded(digest)) return;
-    this.health.clear(digest);
+    // Who holds the lock of its digest alone can give the blob a record again: what is true now stays so.
+    await this.options.database.durable();
+    this.health.gone(digest);
     this.opened.forget(digest);
     await this.files.remove(digest);
   }

@@ -1,6 +1,10 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
 import { chmodSync, existsSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
+import { Appender } from "../../../../supervisor/content/ingest.ts";
+import { Database } from "../../../../supervisor/store/database.ts";
+import { diskFull } from "../../../../supervisor/store/reserve.ts";
 import { digestOf, Rig } from "./rig.ts";
 
 let rig: Rig;
@@ -357,4 +361,68 @@ test("a file that shrinks while it is open is no end of the daemon", async () =>
   truncateSync(rig.store.path(digest), 2);
   expect((await reader.read(0, 5)).length).toBe(2);
   await reader.close();
+});
+
+test("a file goes only when it is on disk that no record has it", async () => {
+  const digest = await rig.put("hello");
+  const synced = Promise.withResolvers<void>();
+  const { durable } = Database.prototype;
+  const held = spyOn(rig.database, "durable").mockImplementation(() => synced.promise);
+  const deleted = rig.store.delete("default", digest);
+  // Another call, such as an abort of an ingest that waited for the blob, finds it unneeded.
+  const removed = rig.store.removeUnneeded([digest]);
+  await Bun.sleep(30);
+  expect(existsSync(rig.store.path(digest))).toBe(true);
+  held.mockImplementation(durable);
+  synced.resolve();
+  await Promise.all([deleted, removed]);
+  await rig.store.idle();
+  expect(existsSync(rig.store.path(digest))).toBe(false);
+});
+
+test("a sync in the background that fails while a commit waits for it fails the commit", async () => {
+  const failed = Promise.withResolvers<void>();
+  let syncs = 0;
+  const file = {
+    writev: (buffers: Uint8Array[]) => Promise.resolve({ bytesWritten: buffers.reduce((n, b) => n + b.length, 0) }),
+    // As the kernel does it: an error is told once.
+    datasync: () => (syncs++ === 0 ? failed.promise : Promise.resolve()),
+  };
+  const appender = new Appender(file as unknown as FileHandle, 0);
+  await appender.append(new Uint8Array(17 << 20));
+  await appender.settle();
+  const synced = appender.sync();
+  failed.reject(new Error("EIO"));
+  await expect(synced).rejects.toThrow("EIO");
+});
+
+test("a blob is read after a crash although the disk has no room to note that it is good", async () => {
+  const digest = await rig.put("hello");
+  await rig.kill();
+  await rig.open();
+  const { run } = Database.prototype;
+  spyOn(rig.database, "run").mockImplementation(function (this: Database, sql, ...bindings) {
+    if (sql.includes("blob_suspects")) throw diskFull("x");
+    return run.call(this, sql, ...bindings);
+  });
+  expect(await rig.get(digest)).toBe("hello");
+});
+
+test("the file of a blob that only an ingest waited for goes when the ingest begins anew or is written to", async () => {
+  const digest = await rig.put("hello", "a");
+  const waiting = () => rig.store.writer("b", { ref: "r", total: 5, expected: digest });
+  const first = await waiting();
+  await rig.store.delete("a", digest);
+  await rig.store.idle();
+  expect(blobs()).toHaveLength(1);
+  await first.write(bytes("more"));
+  await rig.store.idle();
+  expect(blobs()).toEqual([]);
+  await first.close();
+  await rig.put("hello", "a");
+  await (await waiting()).close();
+  await rig.store.delete("a", digest);
+  await (await rig.store.writer("b", { ref: "r", total: 9 })).close();
+  await rig.store.idle();
+  expect(blobs()).toEqual([]);
 });
