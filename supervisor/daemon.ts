@@ -207,6 +207,7 @@ export class Daemon {
       database,
       publisher,
       content,
+      waste: content.waste,
       snapshots,
       policy: this.#config.gc,
       onError: (what, error) => this.#log.warn(what, { error: messageOf(error) }),

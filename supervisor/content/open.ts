@@ -44,8 +44,8 @@ export async function openWriter(store: ContentStore, namespace: string, options
     throw alreadyExists(`content ${expected}: already exists`);
   }
   const { record, shared, replaced, release } = opened;
-  if (replaced !== undefined) void store.removeIngests([replaced.name]);
-  if (replaced !== undefined && replaced.expected !== "") void store.removeUnneeded([replaced.expected]);
+  if (replaced !== undefined) void store.waste.removeIngests([replaced.name]);
+  if (replaced !== undefined && replaced.expected !== "") void store.waste.removeBlobs([replaced.expected]);
   const session = new Session(store, namespace, record, options);
   const { startedAt, total } = record;
   if (shared) {
@@ -167,7 +167,7 @@ class Session implements WriterHost {
           const expiresAt = this.#options.lease === undefined ? nowMicros() + LIFETIME : 0;
           records.putIngest(this.#namespace, { ...record, expected: "" }, expiresAt);
         });
-        void this.#store.removeUnneeded([record.expected]);
+        void this.#store.waste.removeBlobs([record.expected]);
       } catch (error) {
         await file.close();
         await removeIngest(this.#path);
@@ -198,12 +198,12 @@ class Session implements WriterHost {
     } catch (error) {
       // Put in place, but not recorded: nobody may find it there, nor an ingest without its data.
       if (isPut) await this.discard().catch(() => undefined);
-      void store.removeUnneeded([digest]);
+      void store.waste.removeBlobs([digest]);
       throw error;
     } finally {
       await ingest?.file.close();
     }
-    if (ingest) void store.removeIngests([this.#record.name]);
+    if (ingest) void store.waste.removeIngests([this.#record.name]);
     if (exists) throw alreadyExists(`content ${digest}: already exists`);
     store.publishCreate(this.#namespace, digest, size);
   }

@@ -7,7 +7,6 @@
  * damaged blob is answered as not found, and a write of it is never answered AlreadyExists.
  */
 
-import { readdir } from "node:fs/promises";
 import { notFound } from "../../proto/errdefs.ts";
 import { containerd } from "../../proto/gen/supervisor.js";
 import type { Publisher } from "../event/publisher.ts";
@@ -15,7 +14,6 @@ import type { Database } from "../store/database.ts";
 import { parseFilters } from "../store/filter.ts";
 import { checkLabels, type Labels } from "../store/labels.ts";
 import { BlobFiles } from "./blobs.ts";
-import { isDigest } from "./digest.ts";
 import { Health } from "./health.ts";
 import { damaged, fieldOf, updatedLabels } from "./info.ts";
 import { ingestProgress, removeIngest } from "./ingest.ts";
@@ -25,6 +23,7 @@ import { type OpenOptions, openWriter } from "./open.ts";
 import { type BlobReader, OpenFiles } from "./reader.ts";
 import { type BlobInfo, type IngestRecord, Records } from "./records.ts";
 import { RefLocks } from "./refs.ts";
+import { Waste } from "./waste.ts";
 import type { ContentWriter, WriterStatus } from "./writer.ts";
 
 /** What the store needs of leases. */
@@ -51,8 +50,6 @@ export interface ContentStoreOptions {
 const PAGE = 500;
 /** Writers whose calls were cut off have this long to end, in milliseconds. */
 const CLOSE_MS = 2000;
-/** Files that are removed at the same time. */
-const MAX_REMOVALS = 16;
 
 /** The content store of one daemon. */
 export class ContentStore {
@@ -65,7 +62,8 @@ export class ContentStore {
   readonly opened = new OpenFiles((digest) => this.files.open(digest));
   /** One at a time for each digest: whoever puts or removes its file. */
   readonly digests = new KeyedMutex();
-  readonly #background = new Set<Promise<void>>();
+  /** Files that nobody needs any more. */
+  readonly waste: Waste;
 
   private constructor(options: ContentStoreOptions) {
     this.options = options;
@@ -73,6 +71,7 @@ export class ContentStore {
     this.records = new Records(options.database);
     this.health = new Health(options.database, this.layout, this.digests);
     this.files = new BlobFiles(this.layout);
+    this.waste = new Waste(this);
   }
 
   /** Opens the store; its directory is made when it is not there. Reads no blob. */
@@ -92,8 +91,8 @@ export class ContentStore {
   }
 
   /** Resolves when no work is left in the background. */
-  async idle(): Promise<void> {
-    while (this.#background.size > 0) await Promise.all(this.#background);
+  idle(): Promise<void> {
+    return this.waste.idle();
   }
 
   /** @throws ContainerdError NotFound, also for a damaged blob */
@@ -144,7 +143,7 @@ export class ContentStore {
       this.options.leases.release(namespace, lease, { type: "content", id: digest });
     });
     this.#publish(namespace, "delete", containerd.events.ContentDelete.encode({ digest }).finish());
-    void this.removeUnneeded([digest]);
+    void this.waste.removeBlobs([digest]);
   }
 
   /** Opens a blob. @throws ContainerdError NotFound, also for a damaged blob */
@@ -216,32 +215,7 @@ export class ContentStore {
       return found;
     });
     await removeIngest(this.layout.ingest(record.name));
-    if (record.expected !== "") void this.removeUnneeded([record.expected]);
-  }
-
-  /**
-   * Removes the files of those blobs that no namespace has and no ingest waits for, once that is on disk. Resolves when they are gone, and does not fail: what stays is removed by the next {@link sweep}.
-   */
-  async removeUnneeded(digests: Iterable<string>): Promise<void> {
-    const running: Promise<void>[] = [];
-    for (const digest of digests) {
-      if (!isDigest(digest) || this.records.isNeeded(digest)) continue;
-      const removal = () => this.digests.run(digest, () => this.#removeFile(digest));
-      running.push(this.inBackground(`remove blob ${digest}`, removal));
-      if (running.length >= MAX_REMOVALS) await Promise.all(running.splice(0));
-    }
-    await Promise.all(running);
-  }
-
-  /** Removes directories of ingests that have no record, as {@link removeUnneeded} does. */
-  async removeIngests(names: Iterable<string>): Promise<void> {
-    const running: Promise<void>[] = [];
-    for (const name of names) {
-      if (this.records.hasIngestName(name)) continue;
-      running.push(this.inBackground(`remove ingest ${name}`, () => removeIngest(this.layout.ingest(name))));
-      if (running.length >= MAX_REMOVALS) await Promise.all(running.splice(0));
-    }
-    await Promise.all(running);
+    if (record.expected !== "") void this.waste.removeBlobs([record.expected]);
   }
 
   /** True while an ingest has a writer. */
@@ -249,39 +223,9 @@ export class ContentStore {
     return this.refs.isHeld(namespace, ref);
   }
 
-  /** Removes what a crash has left: files of blobs and ingests without a record. Looks at names only. */
-  async sweep(): Promise<void> {
-    await this.options.database.durable();
-    await this.removeUnneeded(await this.files.list());
-    await this.sweepIngests();
-  }
-
-  /** Removes directories of ingests without a record: those of a namespace that was removed, for example. */
-  async sweepIngests(): Promise<void> {
-    await this.removeIngests(await readdir(this.layout.ingests));
-  }
-
-  /** Runs work that {@link idle} waits for. What is returned does not fail. */
-  inBackground(what: string, work: () => Promise<void>): Promise<void> {
-    const running = work()
-      .catch((error: unknown) => this.options.onError?.(what, error))
-      .finally(() => this.#background.delete(running));
-    this.#background.add(running);
-    return running;
-  }
-
   /** Tells that a namespace has got a blob. */
   publishCreate(namespace: string, digest: string, size: number): void {
     this.#publish(namespace, "create", containerd.events.ContentCreate.encode({ digest, size }).finish());
-  }
-
-  async #removeFile(digest: string): Promise<void> {
-    if (this.records.isNeeded(digest)) return;
-    // Who holds the lock of its digest alone can give the blob a record again: what is true now stays so.
-    await this.options.database.durable();
-    this.health.gone(digest);
-    this.opened.forget(digest);
-    await this.files.remove(digest);
   }
 
   async #statusOf(namespace: string, record: IngestRecord): Promise<WriterStatus | undefined> {

@@ -14,10 +14,12 @@ import { Touched } from "./touched.ts";
 const SLICE_MS = 3;
 
 /** What the collector works with. */
-export interface CollectorParts extends Omit<SweepParts, "content"> {
-  readonly content: SweepParts["content"] & {
+export interface CollectorParts extends Omit<SweepParts, "waste"> {
+  readonly content: {
     /** True while an ingest is being written: it must stay, whatever else holds. */
     hasWriter(namespace: string, ref: string): boolean;
+  };
+  readonly waste: SweepParts["waste"] & {
     /** Removes files that no record knows: what a crash has left. */
     sweep(): Promise<void>;
     /** The part of {@link sweep} that is done after every collection. */
@@ -77,7 +79,7 @@ export class Collector {
     const slices = new Slices(this.#parts.sliceMs ?? SLICE_MS);
     try {
       const removed = await this.#markAndSweep(slices);
-      await (this.#isFirst ? this.#parts.content.sweep() : this.#parts.content.sweepIngests());
+      await (this.#isFirst ? this.#parts.waste.sweep() : this.#parts.waste.sweepIngests());
       this.#isFirst = false;
       this.#parts.onCollected?.(slices.busy, removed);
       return slices.busy;

@@ -18,9 +18,9 @@ const PARALLEL = 16;
 export interface SweepParts {
   readonly database: Database;
   readonly publisher: Publisher;
-  readonly content: {
+  readonly waste: {
     /** Resolves when the files of those that nobody has are gone. */
-    removeUnneeded(digests: Iterable<string>): Promise<void>;
+    removeBlobs(digests: Iterable<string>): Promise<void>;
     removeIngests(names: Iterable<string>): Promise<void>;
   };
   readonly snapshots: {
@@ -83,8 +83,8 @@ export class Sweep {
     if (digests.length === 0 && ingests.length === 0) return;
     // A file may go only when its record is gone for good.
     await this.#parts.database.durable();
-    await this.#parts.content.removeUnneeded(digests);
-    await this.#parts.content.removeIngests(ingests);
+    await this.#parts.waste.removeBlobs(digests);
+    await this.#parts.waste.removeIngests(ingests);
   }
 
   #count({ kind, namespace, key }: Node): void {

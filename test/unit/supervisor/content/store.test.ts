@@ -313,7 +313,7 @@ test("what a crash has left is swept: files and directories without a record, an
   const writer = await rig.store.writer("default", { ref: "r" });
   writeFileSync(rig.store.path(digestOf("orphan")), "orphan");
   writeFileSync(join(rig.root, "content/ingest", "junk"), "");
-  await rig.store.sweep();
+  await rig.store.waste.sweep();
   expect(blobs()).toEqual([digest.slice(7)]);
   expect(ingests().length).toBe(1);
   await writer.close();
@@ -370,7 +370,7 @@ test("a file goes only when it is on disk that no record has it", async () => {
   const held = spyOn(rig.database, "durable").mockImplementation(() => synced.promise);
   const deleted = rig.store.delete("default", digest);
   // Another call, such as an abort of an ingest that waited for the blob, finds it unneeded.
-  const removed = rig.store.removeUnneeded([digest]);
+  const removed = rig.store.waste.removeBlobs([digest]);
   await Bun.sleep(30);
   expect(existsSync(rig.store.path(digest))).toBe(true);
   held.mockImplementation(durable);

@@ -41,10 +41,10 @@ export class World {
     this.collector = new Collector({
       database: this.database,
       publisher: { publish: (_namespace, topic) => this.events.push(topic) },
-      content: {
-        removeUnneeded: async (digests) => void this.unneeded.push(...digests),
+      content: { hasWriter: (namespace, ref) => this.writers.has(`${namespace} ${ref}`) },
+      waste: {
+        removeBlobs: async (digests) => void this.unneeded.push(...digests),
         removeIngests: async () => undefined,
-        hasWriter: (namespace, ref) => this.writers.has(`${namespace} ${ref}`),
         sweep: async () => undefined,
         sweepIngests: async () => undefined,
       },
