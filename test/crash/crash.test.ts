@@ -9,12 +9,14 @@ import { afterAll, beforeAll, expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Berthd } from "../lib/berthd.ts";
+import { run } from "../lib/command.ts";
 import { expectNoLeak, inventory } from "../lib/leak.ts";
 import { whyNoContainers } from "../lib/paths.ts";
 import { Random } from "../lib/random.ts";
 import { Registry } from "../lib/registry.ts";
 import { processScope } from "../lib/scope.ts";
 import { testUnless } from "../lib/skip.ts";
+import { findProcesses } from "../lib/sweep.ts";
 import { waitFor } from "../lib/wait.ts";
 import { Exits } from "./exits.ts";
 import { Load, services, within } from "./load.ts";
@@ -96,7 +98,7 @@ testUnless(
       if (ms > 3 * startLimit) wrong.push(`it took ${Math.round(ms)} ms to start`);
       model.settle(found.there);
       for (const line of wrong) console.error(`crash ${crash}: ${line}`);
-      if (wrong.length > 0) console.error(daemon.log().slice(-8_000));
+      if (wrong.length > 0) console.error(`${daemon.log().slice(-8_000)}\n${await surroundings(wrong.join("\n"))}`);
       if (crash % 25 === 0) console.log(`${crash} crashes: ${model.done} calls done, ${model.failed} cut off`);
     }
     const last = await survey(daemon, load.client, load.archives, false);
@@ -128,6 +130,17 @@ testUnless(
   },
   3_000_000,
 );
+
+/** What else there is to know of the containers that a complaint names. */
+async function surroundings(complaint: string): Promise<string> {
+  const ids = new Set(complaint.match(/\b(?:runs|ends\d+)-\d+\b/g) ?? []);
+  const all = await daemon.ctr(["tasks", "ls"]);
+  const lines = all.stdout.split("\n").filter((line) => [...ids].some((id) => line.startsWith(`${id} `)));
+  const begun = [...ids].map((id) => `${id}: ${load.killed.has(id) ? "its end was begun" : "nobody ended it"}`);
+  const files = await Promise.all([...ids].map(async (id) => (await run(["ls", "-la", daemon.bundle(id)])).stdout));
+  const shims = findProcesses([...ids].map((id) => `-id ${id}`)).map((p) => p.argv.join(" ").trim());
+  return [...lines, ...begun, ...files, ...shims].join("\n");
+}
 
 /** Waits for an answer; a call that is cut off says what the daemon had to say. */
 async function firstAnswer(client: Load["client"]): Promise<void> {
