@@ -146,13 +146,15 @@ export class Directories {
 
   /**
    * Retires directories without a record: those that a crash has left.
+   * @param durable resolves when that they have none is on disk
    * @returns their names
    */
-  async sweep(hasRecord: (id: number) => boolean): Promise<string[]> {
+  async sweep(hasRecord: (id: number) => boolean, durable: () => Promise<void>): Promise<string[]> {
     const waste = (await readdir(this.#root)).filter((name) => {
       const id = idOf(name);
       return id === undefined || !(this.#unrecorded.has(id) || hasRecord(id));
     });
+    await durable();
     for (const name of waste) this.#enqueue(name);
     return waste;
   }
@@ -219,8 +221,8 @@ export class Directories {
         if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
       }
     }
-    // What a client has mounted inside is not ours to empty.
-    for (const target of mountsBelow(path).filter((mounted) => mounted !== path)) detach(target);
+    // What a client has mounted here is not ours to empty.
+    for (const target of mountsBelow(path)) detach(target);
     await rm(path, { recursive: true, force: true });
   }
 }

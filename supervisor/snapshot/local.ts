@@ -70,7 +70,8 @@ export class LocalSnapshotter implements Snapshotter {
   async recover(): Promise<string[]> {
     const known = new Set(this.#trees.ids());
     // A tree made since has a record that is not in the set.
-    return this.#directories.sweep((id) => known.has(id) || this.#trees.has(id));
+    const hasRecord = (id: number): boolean => known.has(id) || this.#trees.has(id);
+    return this.#directories.sweep(hasRecord, () => this.#database.durable());
   }
 
   async stat(key: string): Promise<SnapshotInfo> {

@@ -114,7 +114,8 @@ export class Namespaces {
   }
 
   /**
-   * Removes an empty namespace with its leases, ingests and sandboxes.
+   * Removes an empty namespace with its leases, ingests and sandboxes. Its activations end by themselves: they are more
+   * than rows.
    * @throws ContainerdError FailedPrecondition while it is not empty, NotFound
    */
   async delete(name: string): Promise<void> {
@@ -128,7 +129,7 @@ export class Namespaces {
       if (this.#database.run("DELETE FROM namespaces WHERE name = ?", name) === 0) {
         throw notFound(`namespace ${quote(name)}: not found`);
       }
-      for (const table of ["leases", "ingests", "sandboxes", "mounts"]) {
+      for (const table of ["leases", "ingests", "sandboxes"]) {
         this.#database.run(`DELETE FROM ${table} WHERE namespace = ?`, name);
       }
     });

@@ -16,22 +16,18 @@ import {
   notImplemented,
   unknown,
 } from "../../../proto/errdefs.ts";
-import { containerd } from "../../../proto/gen/supervisor.js";
 import { mountsBelow } from "../../../shim/linux/index.ts";
 import type { Log } from "../../log/log.ts";
 import type { Database } from "../../store/database.ts";
-import { type FieldLookup, fieldsOf, parseFilters } from "../../store/filter.ts";
+import { fieldsOf, parseFilters } from "../../store/filter.ts";
 import { checkLabels, type Labels } from "../../store/labels.ts";
 import { quote } from "../../store/quote.ts";
-import { nowMicros, timestampOf } from "../../store/time.ts";
+import { nowMicros } from "../../store/time.ts";
 import type { Holds } from "../service.ts";
 import type { SnapshotMount } from "../snapshotter.ts";
 import { makeMount, removeMounts } from "../tree/process.ts";
-import { type MadeMount, type Transform, transformsOf } from "./transform.ts";
-
-const { ActivationInfo } = containerd.types;
-/** An activation as clients see it. */
-export type Activation = ReturnType<typeof ActivationInfo.decode>;
+import { type Activation, activationOf, recordOf, type TimedMount } from "./record.ts";
+import { type Transform, transformsOf } from "./transform.ts";
 
 /** What the manager works with. */
 export interface ActivationsParts {
@@ -77,8 +73,7 @@ export class Activations {
     // As the kernel's table of mounts names it.
     this.#directory = realpathSync(parts.directory);
     parts.database.watch(({ deletedFrom }) => {
-      if (!deletedFrom.has("leases")) return;
-      queueMicrotask(() => this.#releaseUnheld());
+      if (deletedFrom.has("leases") || deletedFrom.has("namespaces")) queueMicrotask(() => this.#releaseUnheld());
     });
   }
 
@@ -104,7 +99,8 @@ export class Activations {
     if (name === "") throw unknown("bucket name required");
     if (mounts.length > MAX_MOUNTS) throw invalidArgument(`too many mounts (${mounts.length}): maximum ${MAX_MOUNTS}`);
     checkLabels(labels);
-    const id = await database.commit(() => {
+    let id = 0;
+    const insert = (): void => {
       namespaces.require(namespace);
       if (this.#find(namespace, name) !== undefined) throw alreadyExists(`mount ${quote(name)}: already exists`);
       leases.hold(namespace, lease, { type: "mounts", id: name });
@@ -115,27 +111,20 @@ export class Activations {
         new Uint8Array(0),
         lease ?? "",
       );
-      return this.#find(namespace, name)?.id ?? 0;
-    });
+      id = this.#find(namespace, name)?.id ?? 0;
+    };
+    database.transaction(insert);
     this.#busy.add(id);
     try {
+      await database.durable();
       const { made, system } = await this.#make(id, plan, count);
       const last = made.at(-1);
       if (temporary && last !== undefined) {
         system.push({ type: "bind", source: last.mountPoint, target: "", options: ["rbind"] });
       }
-      const record = ActivationInfo.encode({
-        name,
-        labels: { ...labels },
-        system: system.map(copyOf),
-        active: made.map((mount) => ({
-          mount: copyOf(mount),
-          mountPoint: mount.mountPoint,
-          mountedAt: timestampOf(mount.mountedAt),
-        })),
-      }).finish();
+      const record = recordOf(name, labels, made, system);
       await database.commit(() => database.run("UPDATE mounts SET record = ? WHERE id = ?", record, id));
-      return ActivationInfo.decode(record);
+      return activationOf({ name, record });
     } catch (error) {
       await this.#remove({ id, namespace, name, lease: lease ?? "" }).catch((reason) =>
         this.#parts.log.warn("mounts of a failed activation are left for the next start", { name, error: reason }),
@@ -143,6 +132,8 @@ export class Activations {
       throw error;
     } finally {
       this.#busy.delete(id);
+      // Its lease or its namespace may have gone meanwhile.
+      queueMicrotask(() => this.#releaseUnheld());
     }
   }
 
@@ -159,7 +150,7 @@ export class Activations {
   info(namespace: string, name: string): Activation {
     const row = this.#find(namespace, name);
     if (row === undefined) throw notFound(`mount ${quote(name)} not found`);
-    return ActivationInfo.decode(row.record.length === 0 ? ActivationInfo.encode({ name }).finish() : row.record);
+    return activationOf(row);
   }
 
   /** @throws ContainerdError Unimplemented, as in containerd */
@@ -173,7 +164,7 @@ export class Activations {
     return this.#parts.database
       .all<Row>("SELECT * FROM mounts WHERE namespace = ? ORDER BY name", namespace)
       .map(({ name }) => this.info(namespace, name))
-      .filter((info) => filter(lookupOf(info)));
+      .filter(({ name, labels }) => filter(fieldsOf({ name }, labels)));
   }
 
   /**
@@ -186,7 +177,8 @@ export class Activations {
     const mounted = new Set(mountsBelow(directory));
     const rows = database.all<Row>("SELECT * FROM mounts");
     for (const row of rows) {
-      const { active } = ActivationInfo.decode(row.record);
+      if (this.#busy.has(row.id)) continue;
+      const { active } = activationOf(row);
       const isWhole = active.every(({ mount, mountPoint }) => mount?.type === LOOP || mounted.has(mountPoint ?? ""));
       if (row.record.length > 0 && isWhole && (await exists(this.#path(row.id)))) continue;
       await this.#remove(row);
@@ -203,9 +195,9 @@ export class Activations {
     id: number,
     plan: readonly { mount: SnapshotMount; transforms: readonly Transform[]; type: string }[],
     count: number,
-  ): Promise<{ made: Array<MadeMount & { mountedAt: number }>; system: SnapshotMount[] }> {
+  ): Promise<{ made: TimedMount[]; system: SnapshotMount[] }> {
     await mkdir(this.#path(id), { mode: 0o700 });
-    const made: Array<MadeMount & { mountedAt: number }> = [];
+    const made: TimedMount[] = [];
     const roots = [...this.#parts.roots, this.#directory];
     const transformed = async ({ mount, transforms, type }: (typeof plan)[number]): Promise<SnapshotMount> => {
       let result = mount;
@@ -262,12 +254,13 @@ export class Activations {
     await rm(this.#path(id), { recursive: true, force: true });
   }
 
-  /** Takes away what a lease has held that is gone. */
+  /** Takes away what a lease has held that is gone, or was in a namespace that is. */
   #releaseUnheld(): void {
     const { database, log } = this.#parts;
     const rows = database.all<Row>(
-      `SELECT * FROM mounts m WHERE lease != '' AND length(record) > 0 AND NOT EXISTS (
-         SELECT 1 FROM lease_resources r WHERE r.namespace = m.namespace AND r.type = 'mounts' AND r.id = m.name)`,
+      `SELECT * FROM mounts m WHERE length(record) > 0 AND (lease != '' AND NOT EXISTS (
+         SELECT 1 FROM lease_resources r WHERE r.namespace = m.namespace AND r.type = 'mounts' AND r.id = m.name)
+         OR NOT EXISTS (SELECT 1 FROM namespaces n WHERE n.name = m.namespace))`,
     );
     for (const row of rows) {
       if (this.#busy.has(row.id)) continue;
@@ -282,14 +275,6 @@ export class Activations {
   #find(namespace: string, name: string): Row | undefined {
     return this.#parts.database.get<Row>("SELECT * FROM mounts WHERE namespace = ? AND name = ?", namespace, name);
   }
-}
-
-function copyOf({ type, source, target, options }: SnapshotMount): containerd.types.Mount.$Properties {
-  return { type, source, target, options: [...options] };
-}
-
-function lookupOf({ name, labels }: Activation): FieldLookup {
-  return fieldsOf({ name }, labels);
 }
 
 function exists(path: string): Promise<boolean> {

@@ -3,7 +3,7 @@
  * fills in where earlier mounts are, `mkdir/` makes directories, `mkfs/` makes a file system in a file.
  */
 
-import { chown, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { lchown, lstat, mkdir, open, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
 import { failedPrecondition, invalidArgument, unknown } from "../../../proto/errdefs.ts";
 import type { SnapshotMount } from "../snapshotter.ts";
@@ -93,13 +93,13 @@ async function makeDirectories(mount: SnapshotMount, { roots }: TransformContext
     await mkdir(path, { mode: Number.parseInt(mode, 8) }).catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== "EEXIST")
         throw unknown(`failed to create directory ${JSON.stringify(directory)}: ${error.message}`);
-      if (!(await stat(path)).isDirectory()) {
+      if (!(await lstat(path)).isDirectory()) {
         throw failedPrecondition(
           `mkdir target ${JSON.stringify(directory)} exists and is not a directory: failed precondition`,
         );
       }
     });
-    if (uid !== undefined && gid !== undefined) await chown(path, Number(uid), Number(gid));
+    if (uid !== undefined && gid !== undefined) await lchown(path, Number(uid), Number(gid));
   }
   return { ...mount, options };
 }
@@ -127,7 +127,7 @@ async function makeFileSystem(mount: SnapshotMount, { roots }: TransformContext)
   }
   const path = await within(mount.source, roots, "mkfs");
   if (
-    await stat(path).then(
+    await lstat(path).then(
       () => true,
       () => false,
     )
@@ -137,9 +137,9 @@ async function makeFileSystem(mount: SnapshotMount, { roots }: TransformContext)
   // Under another name until it is complete: what is half made must not be taken for a file system.
   const temporary = `${path}.new`;
   try {
-    const file = await open(temporary, "w", 0o600);
-    await file.truncate(size);
-    await file.close();
+    await rm(temporary, { force: true });
+    const file = await open(temporary, "wx", 0o600);
+    await file.truncate(size).finally(() => file.close());
     await runMkfs(kind, temporary, uuid);
     await rename(temporary, path);
   } catch (error) {
@@ -176,16 +176,15 @@ function bytesOf(text: string): number {
   throw invalidArgument(`invalid mkfs size ${JSON.stringify(text)}: invalid argument`);
 }
 
-/** The path without links above its last part. @throws ContainerdError InvalidArgument when no root holds it */
+/** The path without links, as far as it is there. @throws ContainerdError InvalidArgument when no root holds it */
 async function within(path: string, roots: readonly string[], what: string): Promise<string> {
   const parent = await realpath(dirname(path)).catch(() => undefined);
   const name = basename(path);
+  const found = parent === undefined ? undefined : await realpath(path).catch(() => join(parent, name));
   const isPlain = path.startsWith("/") && name !== "" && name !== "." && name !== "..";
   for (const root of roots) {
     const real = await realpath(root).catch(() => undefined);
-    if (isPlain && real !== undefined && parent !== undefined && `${parent}${sep}`.startsWith(`${real}${sep}`)) {
-      return join(parent, name);
-    }
+    if (isPlain && real !== undefined && found?.startsWith(`${real}${sep}`)) return found;
   }
   throw invalidArgument(`no root found for ${what} path ${JSON.stringify(path)}: invalid argument`);
 }

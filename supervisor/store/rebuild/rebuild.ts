@@ -72,7 +72,7 @@ function sortOut(database: Database): void {
       `DELETE FROM snapshots WHERE snapshotter IN ('overlayfs', 'native') AND NOT EXISTS
        (SELECT 1 FROM trees t WHERE t.snapshotter = snapshots.snapshotter AND t.key = snapshots.backend)`,
     );
-    for (const table of ["containers", "images", "leases", "sandboxes", "blobs", "snapshots"]) {
+    for (const table of ["containers", "images", "leases", "sandboxes", "blobs", "snapshots", "mounts"]) {
       database.run(`INSERT OR IGNORE INTO namespaces (name, labels) SELECT DISTINCT namespace, '{}' FROM ${table}`);
     }
     database.run("UPDATE namespaces SET kinds = 3");

@@ -1,6 +1,6 @@
 /** The mount manager: transformations, loops, leases, and what a crash leaves. Makes mounts in a directory of its own. */
 
-import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -9,6 +9,8 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -18,6 +20,7 @@ import { mountsBelow } from "../../../../shim/linux/index.ts";
 import { Activations } from "../../../../supervisor/snapshot/activation/activations.ts";
 import { Database } from "../../../../supervisor/store/database.ts";
 import { Leases } from "../../../../supervisor/store/leases.ts";
+import { Namespaces } from "../../../../supervisor/store/namespaces.ts";
 import { migrations } from "../../../../supervisor/store/schema.ts";
 
 // The machine may be busy with other things.
@@ -32,7 +35,7 @@ let activations: Activations;
 
 function open(): void {
   database = new Database(join(dir, "berth.db"), migrations);
-  const namespaces = { require: () => undefined };
+  const namespaces = new Namespaces(database, { publish: () => undefined });
   leases = new Leases({ database, namespaces, collector: { schedule: () => undefined } });
   const log = { warn: (message: string, fields?: unknown) => console.error(message, fields) };
   activations = new Activations({ database, leases, namespaces, directory: join(dir, "t"), roots: [dir], log });
@@ -121,6 +124,18 @@ test("mkdir makes directories within the roots alone", async () => {
   expect(activations.list(ns, []).map(({ name }) => name)).toEqual(["m"]);
 });
 
+test("links do not lead mkdir out of the roots", async () => {
+  const outside = mkdtempSync(join(tmpdir(), "berth-outside-"));
+  symlinkSync(outside, `${dir}/link`);
+  const options = `X-containerd.mkdir.path=${dir}/link:0700:12:34`;
+  await expect(activations.activate(ns, undefined, "n", [mount("mkdir/bind", dir, options)], plain)).rejects.toThrow();
+  await expect(
+    activations.activate(ns, undefined, "n", [mount("format/mkdir/bind", dir, options)], plain),
+  ).rejects.toThrow(/no root found for mkdir path/);
+  expect(statSync(outside).uid).toBe(0);
+  rmSync(outside, { recursive: true });
+});
+
 test("a mount that fails leaves nothing", async () => {
   await expect(
     activations.activate(ns, undefined, "x", [mount("bind", makeTree("a"), "rbind"), mount("nosuchfs", "none")], {
@@ -143,6 +158,43 @@ test("an activation ends with its lease", async () => {
   for (let i = 0; i < 100 && readdirSync(join(dir, "t")).length > 0; i++) await Bun.sleep(20);
   expect(mountsBelow(dir)).toEqual([]);
   expect(activations.list(ns, [])).toEqual([]);
+});
+
+const temporary = { labels: {}, temporary: true };
+
+test("an activation that is begun is not taken for one that a crash has left", async () => {
+  const synced = Promise.withResolvers<void>();
+  const held = spyOn(database, "durable").mockImplementationOnce(() => synced.promise);
+  const made = activations.activate(ns, undefined, "a", [mount("bind", makeTree("a"), "rbind")], temporary);
+  await expect(activations.deactivate(ns, "a")).rejects.toThrow('missing mount "a" bucket: not found');
+  await activations.recover();
+  synced.resolve();
+  held.mockRestore();
+  await made;
+  expect(activations.list(ns, []).map(({ name }) => name)).toEqual(["a"]);
+});
+
+test("an activation whose lease ends while it is made ends, too", async () => {
+  await leases.create(ns, "lease", {});
+  const synced = Promise.withResolvers<void>();
+  spyOn(database, "durable").mockImplementationOnce(() => synced.promise);
+  const made = activations.activate(ns, "lease", "a", [mount("bind", makeTree("a"), "rbind")], temporary);
+  await leases.delete(ns, "lease");
+  synced.resolve();
+  await made;
+  for (let i = 0; i < 100 && readdirSync(join(dir, "t")).length > 0; i++) await Bun.sleep(20);
+  expect(activations.list(ns, [])).toEqual([]);
+  expect(mountsBelow(dir)).toEqual([]);
+});
+
+test("an activation ends with its namespace", async () => {
+  const namespaces = new Namespaces(database, { publish: () => undefined });
+  await namespaces.create("other", {});
+  await activations.activate("other", undefined, "a", [mount("bind", makeTree("a"), "rbind")], temporary);
+  await namespaces.delete("other");
+  for (let i = 0; i < 100 && readdirSync(join(dir, "t")).length > 0; i++) await Bun.sleep(20);
+  expect(activations.list("other", [])).toEqual([]);
+  expect(mountsBelow(dir)).toEqual([]);
 });
 
 test("a start takes away what is not whole", async () => {
@@ -190,6 +242,15 @@ test.skipIf(!canLoop)(
   },
   20_000,
 );
+
+test.skipIf(!canLoop)("mkfs writes through no link", async () => {
+  writeFileSync(`${dir}/precious`, "precious");
+  symlinkSync(`${dir}/precious`, `${dir}/image.new`);
+  const disk = mount("mkfs/loop", `${dir}/image`, "X-containerd.mkfs.size=16MiB");
+  await activations.activate(ns, undefined, "disk", [disk, mount("format/ext4", "{{ mount 0 }}")], plain);
+  await activations.deactivate(ns, "disk");
+  expect(readFileSync(`${dir}/precious`, "utf8")).toBe("precious");
+});
 
 test.skipIf(!canLoop)(
   "a mount with the option loop gives its device back",

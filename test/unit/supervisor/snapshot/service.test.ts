@@ -1,6 +1,6 @@
 /** What the snapshot service does beside the snapshots themselves: leases, events, references, races. */
 
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { Kind } from "../../../../supervisor/snapshot/snapshotter.ts";
 import { openFixture } from "./fixture.ts";
@@ -183,4 +183,42 @@ test("a start removes directories without a record; a record without a directory
   // Ids of what was swept are not used again.
   const [next] = await fixture.service.prepare(ns, undefined, overlay, "next", "", {});
   expect(Number(next?.source.split("/").at(-2))).toBeGreaterThan(77);
+});
+
+test("a directory goes only when it is on disk that no record has it", async () => {
+  await using fixture = openFixture();
+  const { service, database, root } = fixture;
+  await service.prepare(ns, undefined, overlay, "key", "", {});
+  const id = database.get<{ id: number }>("SELECT id FROM trees")?.id;
+  const path = `${root}/io.containerd.snapshotter.v1.overlayfs/snapshots/${id}`;
+  const synced = Promise.withResolvers<void>();
+  const held = spyOn(database, "durable").mockImplementation(() => synced.promise);
+  const removed = service.remove(ns, undefined, overlay, "key");
+  const cleaned = service.cleanup(overlay);
+  await Bun.sleep(50);
+  expect(existsSync(path)).toBe(true);
+  synced.resolve();
+  await Promise.all([removed, cleaned]);
+  held.mockRestore();
+  await service.cleanup(overlay);
+  expect(existsSync(path)).toBe(false);
+});
+
+test("what is mounted on the directory of a snapshot is not emptied with it", async () => {
+  await using fixture = openFixture();
+  const { service, database, root } = fixture;
+  await service.prepare(ns, undefined, overlay, "key", "", {});
+  const id = database.get<{ id: number }>("SELECT id FROM trees")?.id;
+  const path = `${root}/io.containerd.snapshotter.v1.overlayfs/snapshots/${id}`;
+  mkdirSync(`${root}/precious`);
+  writeFileSync(`${root}/precious/file`, "");
+  expect(Bun.spawnSync(["mount", "--bind", `${root}/precious`, path]).exitCode).toBe(0);
+  try {
+    await service.remove(ns, undefined, overlay, "key");
+    await service.cleanup(overlay);
+    expect(existsSync(`${root}/precious/file`)).toBe(true);
+    expect(existsSync(path)).toBe(false);
+  } finally {
+    Bun.spawnSync(["umount", path]);
+  }
 });
