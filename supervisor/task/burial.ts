@@ -1,12 +1,18 @@
 /** What is left when a shim is gone, and cleaning it up. */
 
-import { stat } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
 import { messageOf } from "../../proto/errdefs.ts";
 import type { Log } from "../log/log.ts";
 import type { Exit } from "./exit.ts";
 import { type Caller, deleteShim } from "./launch.ts";
 import { fieldsOf, textOf } from "./open.ts";
 import type { Task } from "./task.ts";
+
+/** What is left of a shim. */
+export interface Remains extends Pick<Task, "bundle" | "program" | "sandbox"> {
+  /** Stops reading the shim's log. */
+  readonly stopLog?: () => void;
+}
 
 /** What cleaning up needs. */
 export interface BurialOptions {
@@ -21,15 +27,14 @@ export interface BurialOptions {
  * @returns how the container ended, where that is told
  * @throws Error when something is left; the bundle stays, so that it can be tried again
  */
-export async function bury(
-  task: Pick<Task, "bundle" | "program" | "sandbox">,
-  { caller, log }: BurialOptions,
-): Promise<Exit | undefined> {
+export async function bury(task: Remains, { caller, log }: BurialOptions): Promise<Exit | undefined> {
   const { bundle, program, sandbox } = task;
   let exit = program.isOwn ? await ownEnd(bundle.path) : undefined;
   if (sandbox === "" && exit === undefined) {
     const warn = (text: string): void =>
       log.warn("warnings while cleaning up dead shim", { ...fieldsOf(bundle), warnings: text.trim() });
+    // The call is made in the bundle; what somebody has removed must not keep the container from being cleaned up after.
+    await mkdir(bundle.path, { recursive: true, mode: 0o700 });
     exit = await deleteShim(program, caller, bundle, warn);
   }
   await bundle.remove();

@@ -52,11 +52,17 @@ export async function inspect(
   }
 }
 
-/** Removes what belongs to no task: twins without a bundle, and removals that were cut off. */
-export async function sweep(roots: BundleRoots, isInUse: (namespace: string, id: string) => boolean): Promise<void> {
+/**
+ * Removes what belongs to no task: twins without a bundle, and removals that were cut off.
+ * @param take calls `remove` unless the id is in use; it is not taken into use meanwhile
+ */
+export async function sweep(
+  roots: BundleRoots,
+  take: (namespace: string, id: string, remove: () => Promise<void>) => Promise<void>,
+): Promise<void> {
   for (const namespace of directories(roots.root)) {
     const parent = join(roots.root, namespace);
-    for (const name of await readdir(parent)) if (!isInUse(namespace, name)) await removeAtOnce(join(parent, name));
+    for (const name of await readdir(parent)) await take(namespace, name, () => removeAtOnce(join(parent, name)));
   }
   for (const namespace of directories(roots.state)) {
     const parent = join(roots.state, namespace);

@@ -6,18 +6,17 @@
  * up before its id can be used again. No call waits for another task's.
  */
 
-import { alreadyExists, messageOf, notFound, unknown } from "../../proto/errdefs.ts";
+import { alreadyExists, messageOf, notFound } from "../../proto/errdefs.ts";
 import type { containerd } from "../../proto/gen/supervisor.js";
 import { type Envelope, type Exchange, now } from "../event/exchange.ts";
 import type { Log } from "../log/log.ts";
-import { isLeaked, openBundle } from "./adoption.ts";
+import { Adoption } from "./adoption.ts";
 import { Bundle, type BundleRoots } from "./bundle.ts";
-import { bury } from "./burial.ts";
+import { Burials, keyOf } from "./burials.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { type Exit, UNKNOWN_STATUS } from "./exit.ts";
+import { Holds } from "./holds.ts";
 import type { Any, Caller } from "./launch.ts";
-import { Limit } from "./limit.ts";
-import { findBundles, sweep } from "./load.ts";
 import { fieldsOf, type Opening, openInSandbox, openNew, prefixed } from "./open.ts";
 import type { ShimPool } from "./pool.ts";
 import type { Programs } from "./program.ts";
@@ -49,12 +48,8 @@ export interface ManagerOptions {
   readonly log: Log;
 }
 
-/** Pauses before further attempts to clean up after a shim, in milliseconds. */
-const cleanUpPauses = [1_000, 10_000, 60_000];
 /** A shim that was told to end closes its connection within this; another serves more containers of its group. */
 const CLOSE_MS = 200;
-/** Bundles of an earlier daemon that are looked at side by side. */
-const LOAD_CONCURRENCY = 32;
 /** At the daemon's end clean-ups under way have this long. */
 const STOP_MS = 3_000;
 
@@ -63,18 +58,23 @@ export class TaskManager {
   readonly #options: ManagerOptions;
   readonly #tasks = new Map<string, Task>();
   readonly #creating = new Set<string>();
-  /** Clean-ups under way, by task: whoever needs the id waits. */
-  readonly #busy = new Map<string, Promise<unknown>>();
-  /** Bundles of an earlier daemon that are being looked at. */
-  readonly #loading = new Map<string, Promise<unknown>>();
-  /** Tasks whose shims are gone and could not be cleaned up after. */
-  readonly #unburied = new Map<string, Task>();
+  /** Clean-ups under way. */
+  readonly #holds = new Holds();
+  readonly #burials: Burials;
+  readonly #adoption: Adoption;
   #isStopping = false;
-  /** Resolves when all bundles of an earlier daemon have been looked at. */
-  loaded: Promise<void> = Promise.resolve();
 
   constructor(options: ManagerOptions) {
     this.#options = options;
+    this.#burials = new Burials(options, this.#holds);
+    this.#adoption = new Adoption(
+      { ...options, burials: this.#burials, holds: this.#holds },
+      {
+        add: (task) => this.add(task),
+        remove: (task) => this.#remove(task),
+        isInUse: (key) => this.#tasks.has(key) || this.#creating.has(key),
+      },
+    );
   }
 
   /**
@@ -83,13 +83,14 @@ export class TaskManager {
    * @throws ContainerdError AlreadyExists; Unknown with what went wrong, and then nothing is left
    */
   async create(namespace: string, id: string, wanted: NewTask): Promise<number> {
-    const key = keyOf(namespace, id);
-    if (this.#tasks.has(key) || this.#creating.has(key)) throw taskExists(id);
+    const key = keyOf({ namespace, id });
+    const isKnown = this.#tasks.has(key) && this.#adoption.of(key) === undefined;
+    if (isKnown || this.#creating.has(key)) throw taskExists(id);
     this.#creating.add(key);
     try {
       // What was here before goes first; it may turn out to be alive.
-      await this.#loading.get(key);
-      await this.#busy.get(key);
+      await this.#adoption.of(key);
+      await this.#holds.free(key);
       if (this.#tasks.has(key)) throw taskExists(id);
       return await this.#create(new Bundle(this.#options.roots, namespace, id), wanted);
     } finally {
@@ -98,12 +99,11 @@ export class TaskManager {
   }
 
   async #create(bundle: Bundle, wanted: NewTask): Promise<number> {
-    const key = keyOf(bundle.namespace, bundle.id);
-    const old = this.#unburied.get(key);
+    const key = keyOf(bundle);
     const failed = (error: unknown): never => {
       throw prefixed("failed to start shim", error);
     };
-    if (old !== undefined) await this.#bury(old).catch(failed);
+    await this.#burials.finish(key).catch(failed);
     const task = await this.#start(bundle, wanted).catch(failed);
     this.add(task);
     try {
@@ -132,21 +132,21 @@ export class TaskManager {
 
   /** Takes what a failed Create has left away. */
   async #undo(task: Task): Promise<void> {
-    const key = keyOf(task.namespace, task.id);
+    const key = keyOf(task);
     if (task.shim.isOpen) {
       task.isReleased = true;
       await task.shim.call("Delete", { id: task.id }).catch(() => undefined);
-      this.#hold(key, this.#release(task));
+      this.#holds.hold(key, this.#release(task));
     }
-    await this.#busy.get(key);
+    await this.#holds.free(key);
   }
 
   /** Takes a task into the table, and watches its connection. */
   add(task: Task): void {
-    const key = keyOf(task.namespace, task.id);
+    const key = keyOf(task);
     this.#tasks.set(key, task);
     void task.shim.closed.then(() => {
-      if (!task.isReleased && !this.#isStopping) this.#hold(key, this.#died(task));
+      if (!task.isReleased && !this.#isStopping) this.#holds.hold(key, this.#died(task));
     });
   }
 
@@ -156,33 +156,12 @@ export class TaskManager {
    * @param runtimeOf the runtime of a container by its record; undefined when there is none
    */
   load(runtimeOf: (namespace: string, id: string) => string | undefined): void {
-    const { roots, log } = this.#options;
-    const limit = new Limit(LOAD_CONCURRENCY);
-    for (const [namespace, id] of findBundles(roots)) {
-      const key = keyOf(namespace, id);
-      const bundle = new Bundle(roots, namespace, id);
-      const work = limit
-        .run(() => this.#load(bundle, runtimeOf(namespace, id)))
-        .catch((error: unknown) => log.error(`loading task: ${messageOf(error)}`, fieldsOf(bundle)))
-        .finally(() => this.#loading.delete(key));
-      this.#loading.set(key, work);
-    }
-    const all = Promise.all(this.#loading.values());
-    this.loaded = all.then(async () => {
-      await Promise.all(this.#busy.values());
-      await sweep(roots, (namespace, id) => this.#isInUse(namespace, id)).catch((error: unknown) =>
-        log.error(`sweeping bundles: ${messageOf(error)}`),
-      );
-    });
+    this.#adoption.begin(runtimeOf);
   }
 
-  async #load(bundle: Bundle, runtime: string | undefined): Promise<void> {
-    const task = await openBundle(bundle, runtime, this.#options);
-    if (task === undefined) return;
-    this.add(task);
-    if (!(await isLeaked(task, runtime !== undefined, this.#options.log))) return;
-    await task.shim.call("Delete", { id: task.id }).catch(() => undefined);
-    this.#remove(task);
+  /** Resolves when all bundles of an earlier daemon have been looked at. */
+  get loaded(): Promise<void> {
+    return this.#adoption.ended;
   }
 
   /**
@@ -190,9 +169,9 @@ export class TaskManager {
    * @throws ContainerdError NotFound
    */
   async get(namespace: string, id: string): Promise<Task> {
-    const key = keyOf(namespace, id);
+    const key = keyOf({ namespace, id });
     let task = this.#tasks.get(key);
-    const loading = task === undefined ? this.#loading.get(key) : undefined;
+    const loading = task === undefined ? this.#adoption.of(key) : undefined;
     if (loading !== undefined) {
       await loading;
       task = this.#tasks.get(key);
@@ -203,7 +182,7 @@ export class TaskManager {
 
   /** The task of a container, if it is known at this moment. */
   find(namespace: string, id: string): Task | undefined {
-    return this.#tasks.get(keyOf(namespace, id));
+    return this.#tasks.get(keyOf({ namespace, id }));
   }
 
   /** The tasks of a namespace, or of all, by id. */
@@ -230,8 +209,10 @@ export class TaskManager {
   async #delete(task: Task): Promise<Exit> {
     try {
       const { pid, exitStatus, exitedAt } = await task.shim.call("Delete", { id: task.id });
+      const exit = { pid, status: exitStatus, at: exitedAt ?? undefined };
       this.#remove(task);
-      return { pid, status: exitStatus, at: exitedAt ?? undefined };
+      task.deleted("", exit);
+      return exit;
     } catch (error) {
       // Its death is told and cleaned up after; what it would have answered comes out of that.
       if (error instanceof ShimClosedError) return await task.buried.promise;
@@ -241,10 +222,10 @@ export class TaskManager {
   }
 
   #remove(task: Task): void {
-    const key = keyOf(task.namespace, task.id);
+    const key = keyOf(task);
     task.isReleased = true;
     if (this.#tasks.get(key) === task) this.#tasks.delete(key);
-    this.#hold(key, this.#release(task));
+    this.#holds.hold(key, this.#release(task));
   }
 
   /** Ends a shim whose container is deleted, and takes away what is left. Never rejects. */
@@ -257,54 +238,24 @@ export class TaskManager {
       await Promise.race([task.shim.closed, Bun.sleep(CLOSE_MS)]);
     }
     task.shim.close();
-    await this.#bury(task).catch(() => undefined);
+    const exit = await this.#burials.bury(task).catch(() => undefined);
+    task.buried.resolve(task.exit ?? exit ?? unknownEnd());
   }
 
   /** The connection of a shim was closed, and nobody had asked for it. Never rejects. */
   async #died(task: Task): Promise<void> {
     const { log } = this.#options;
-    const key = keyOf(task.namespace, task.id);
+    const key = keyOf(task);
     log.warn("cleaning up after shim disconnected", fieldsOf(task));
     const isTold = task.exit !== undefined || (task.isFound && (await task.bundle.isTold()));
-    const found = await this.#bury(task).catch(() => undefined);
-    const exit: Exit = found ?? task.exit ?? { pid: 0, status: UNKNOWN_STATUS, at: now() };
+    const found = await this.#burials.bury(task).catch(() => undefined);
+    const exit: Exit = found ?? task.exit ?? unknownEnd();
     // A task that was not created, or is deleted, is no news.
     if (this.#tasks.get(key) === task) {
       this.#tasks.delete(key);
       tellEnd(this.#options, task, exit, { withExit: !isTold && task.exit === undefined, isFound: task.isFound });
     }
     task.buried.resolve(task.exit ?? exit);
-  }
-
-  #isInUse(namespace: string, id: string): boolean {
-    const key = keyOf(namespace, id);
-    return this.#tasks.has(key) || this.#creating.has(key) || this.#busy.has(key) || this.#unburied.has(key);
-  }
-
-  /** Cleans up after a shim; what cannot be cleaned up now is tried again later. */
-  async #bury(task: Task, attempt = 0): Promise<Exit | undefined> {
-    const key = keyOf(task.namespace, task.id);
-    const { log } = this.#options;
-    try {
-      const exit = await bury(task, this.#options);
-      if (this.#unburied.get(key) === task) this.#unburied.delete(key);
-      task.stopLog();
-      return exit;
-    } catch (error) {
-      log.error(`failed to delete dead shim: ${messageOf(error)}`, fieldsOf(task));
-      this.#unburied.set(key, task);
-      const pause = cleanUpPauses[attempt];
-      if (pause !== undefined) {
-        setTimeout(() => {
-          if (this.#unburied.get(key) !== task || this.#isStopping) return;
-          this.#hold(
-            key,
-            this.#bury(task, attempt + 1).catch(() => undefined),
-          );
-        }, pause).unref();
-      }
-      throw unknown(messageOf(error), error);
-    }
   }
 
   /** {@link observe} with the tasks of this daemon. */
@@ -315,27 +266,19 @@ export class TaskManager {
   /** Lets go of all shims, which live on; clean-ups under way have a moment to come to their end. */
   async stop(): Promise<void> {
     this.#isStopping = true;
-    await Promise.race([Promise.all(this.#busy.values()), Bun.sleep(STOP_MS)]);
+    this.#burials.stop();
+    await Promise.race([this.#holds.settled(), Bun.sleep(STOP_MS)]);
     for (const task of this.#tasks.values()) {
       task.shim.close();
       task.stopLog();
     }
     this.#tasks.clear();
   }
-
-  /** Keeps others from using an id until `work`, which never rejects, is done. */
-  #hold(key: string, work: Promise<unknown>): void {
-    const before = this.#busy.get(key);
-    const all = before === undefined ? work : Promise.all([before, work]);
-    this.#busy.set(key, all);
-    void all.finally(() => {
-      if (this.#busy.get(key) === all) this.#busy.delete(key);
-    });
-  }
 }
 
-function keyOf(namespace: string, id: string): string {
-  return `${namespace}/${id}`;
+/** The end of a container that nobody saw. */
+function unknownEnd(): Exit {
+  return { pid: 0, status: UNKNOWN_STATUS, at: now() };
 }
 
 function taskExists(id: string): Error {

@@ -79,7 +79,11 @@ export class Sandboxes {
       );
     });
     this.#loaded = Promise.all(all)
-      .then(() => sweep(roots, (namespace, id) => this.#shims.has(keyOf(namespace, id))))
+      .then(() =>
+        sweep(roots, async (namespace, id, remove) => {
+          if (!this.#shims.has(keyOf(namespace, id))) await remove();
+        }),
+      )
       .catch((error: unknown) => log.error(`sweeping sandboxes: ${messageOf(error)}`));
   }
 

@@ -42,7 +42,7 @@ export class Task {
   readonly shim: Shim;
   readonly sandbox: string;
   readonly stopLog: () => void;
-  /** Resolves after the shim's death, when all is cleaned up, with how init ended. Never rejects. */
+  /** Resolves after the shim's end, when all is cleaned up, with how init ended. Never rejects. */
   readonly buried = Promise.withResolvers<Exit>();
   /** The exit of init that was told. */
   exit: Exit | undefined;
@@ -52,7 +52,8 @@ export class Task {
   isFound = false;
   /** The shim's end is expected, and nobody must be told. */
   isReleased = false;
-  readonly #waits = new Map<string, Promise<Exit>>();
+  /** Waits under way, by exec id. */
+  readonly #waits = new Map<string, { readonly answer: Promise<Exit>; settle(exit: Exit): void }>();
 
   constructor(parts: TaskParts) {
     this.bundle = parts.bundle;
@@ -117,7 +118,9 @@ export class Task {
   /** Deletes an exec; for the task itself see the manager. */
   async deleteExec(execId: string): Promise<Exit> {
     const { pid, exitStatus, exitedAt } = await this.shim.call("Delete", { id: this.id, execId });
-    return { pid, status: exitStatus, at: exitedAt ?? undefined };
+    const exit = { pid, status: exitStatus, at: exitedAt ?? undefined };
+    this.deleted(execId, exit);
+    return exit;
   }
 
   async resize(execId: string, width: number, height: number): Promise<void> {
@@ -161,15 +164,35 @@ export class Task {
    */
   wait(execId: string): Promise<Exit> {
     const under = this.#waits.get(execId);
-    if (under !== undefined) return under;
-    const wait = this.#wait(execId).finally(() => this.#waits.delete(execId));
+    if (under !== undefined) return under.answer;
+    const { promise: answer, resolve, reject } = Promise.withResolvers<Exit>();
+    const controller = new AbortController();
+    const settle = (exit: Exit): void => {
+      resolve(exit);
+      controller.abort();
+    };
+    const wait = { answer, settle };
     this.#waits.set(execId, wait);
-    return wait;
+    void this.#wait(execId, controller.signal)
+      .then(resolve, reject)
+      .finally(() => {
+        if (this.#waits.get(execId) === wait) this.#waits.delete(execId);
+      });
+    return answer;
   }
 
-  async #wait(execId: string): Promise<Exit> {
+  /**
+   * A process was deleted: who still waits for it is answered. Shims forget them when the process never ran, and a process
+   * of the same name may come.
+   */
+  deleted(execId: string, exit: Exit): void {
+    this.#waits.get(execId)?.settle(exit);
+    this.#waits.delete(execId);
+  }
+
+  async #wait(execId: string, signal: AbortSignal): Promise<Exit> {
     try {
-      const { exitStatus, exitedAt } = await this.shim.call("Wait", { id: this.id, execId });
+      const { exitStatus, exitedAt } = await this.shim.call("Wait", { id: this.id, execId }, signal);
       return { pid: 0, status: exitStatus, at: exitedAt ?? undefined };
     } catch (error) {
       if (!(error instanceof ShimClosedError) || execId !== "") throw error;

@@ -103,7 +103,9 @@ test("hidden and foreign names are no bundles, and what has no bundle is swept",
     ["default", "a"],
     ["default", "b"],
   ]);
-  await sweep(at, (_namespace, id) => id === "a" || id === "b");
+  await sweep(at, async (_namespace, id, remove) => {
+    if (id !== "a" && id !== "b") await remove();
+  });
   expect(readdirSync(join(at.root, "default")).sort()).toEqual(["a", "b"]);
   expect(readdirSync(join(at.state, "default")).sort()).toEqual(["a", "b", "not an id"]);
 });
