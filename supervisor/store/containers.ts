@@ -4,7 +4,7 @@ import { alreadyExists, invalidArgument, notFound } from "../../proto/errdefs.ts
 import { containerd } from "../../proto/gen/supervisor.js";
 import type { Publisher } from "../event/publisher.ts";
 import type { Database } from "./database.ts";
-import { entryOf, withEntry, withoutEmpty } from "./fieldpath.ts";
+import { describedBy, withoutEmpty } from "./fieldpath.ts";
 import { always, type FieldLookup, labelOf, parseFilters } from "./filter.ts";
 import { validateIdentifier } from "./identifier.ts";
 import { checkLabels, decodeLabels, encodeLabels } from "./labels.ts";
@@ -208,14 +208,8 @@ function apply(old: Fields, given: Fields, paths: readonly string[]): Fields {
   }
   const updated = { ...old };
   for (const path of paths.length === 0 ? mutable : paths) {
-    const label = entryOf(path, "labels.");
-    const extension = entryOf(path, "extensions.");
-    if (label !== undefined) updated.labels = withEntry(updated.labels, label, given.labels, "");
-    else if (extension !== undefined) {
-      updated.extensions = withEntry(updated.extensions, extension, given.extensions, {});
-    } else if (path === "labels") updated.labels = given.labels;
-    else if (path === "spec") updated.spec = given.spec;
-    else if (path === "extensions") updated.extensions = given.extensions;
+    const described = describedBy(path, updated, given);
+    if (described !== undefined) Object.assign(updated, described);
     else if (path === "image") updated.image = given.image;
     else if (path === "snapshotkey") updated.snapshotKey = given.snapshotKey;
     else throw invalidArgument(`cannot update ${quote(path)} field on ${quote(given.id)}: invalid argument`);

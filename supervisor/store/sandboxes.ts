@@ -3,7 +3,7 @@
 import { alreadyExists, invalidArgument, notFound } from "../../proto/errdefs.ts";
 import { containerd } from "../../proto/gen/supervisor.js";
 import type { Database } from "./database.ts";
-import { entryOf, withEntry, withoutEmpty } from "./fieldpath.ts";
+import { describedBy, withoutEmpty } from "./fieldpath.ts";
 import { labelOf, parseFilters } from "./filter.ts";
 import { validateIdentifier } from "./identifier.ts";
 import { kinds, type NamespaceKeeper } from "./namespaces.ts";
@@ -150,14 +150,8 @@ function apply(old: Fields, given: Fields, paths: readonly string[]): Fields {
   }
   const updated = { ...old };
   for (const path of paths.length === 0 ? mutable : paths) {
-    const label = entryOf(path, "labels.");
-    const extension = entryOf(path, "extensions.");
-    if (label !== undefined) updated.labels = withEntry(updated.labels, label, given.labels, "");
-    else if (extension !== undefined) {
-      updated.extensions = withEntry(updated.extensions, extension, given.extensions, {});
-    } else if (path === "labels") updated.labels = given.labels;
-    else if (path === "extensions") updated.extensions = given.extensions;
-    else if (path === "spec") updated.spec = given.spec;
+    const described = describedBy(path, updated, given);
+    if (described !== undefined) Object.assign(updated, described);
     else if (path === "runtime") updated.runtime = given.runtime;
     else {
       throw invalidArgument(
