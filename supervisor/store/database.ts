@@ -50,6 +50,8 @@ export class Database {
   readonly path: string;
   /** Resolves when everything committed before it was asked for is on disk. */
   #next: Promise<void> | undefined;
+  /** True when a part of the log may not be on disk, and will not be. */
+  #hasGap = false;
   readonly #watchers: ((change: Change) => void)[] = [];
   #depth = 0;
   #change = new Change();
@@ -188,11 +190,29 @@ export class Database {
       .then(() => {
         this.#current = this.#next as Promise<void>;
         this.#next = undefined;
-        return new Promise<void>((resolve, reject) => {
-          fdatasync(this.#wal, (error) => (error ? reject(error) : resolve()));
-        });
+        return this.#syncLog();
       });
     return this.#next;
+  }
+
+  /**
+   * A sync that failed does not fail again, and what it was for may be lost: the log then counts no more from there on,
+   * and all of it has to go into the database before anything is durable.
+   */
+  async #syncLog(): Promise<void> {
+    if (!this.#hasGap) {
+      try {
+        await new Promise<void>((resolve, reject) => {
+          fdatasync(this.#wal, (error) => (error ? reject(error) : resolve()));
+        });
+        return;
+      } catch {
+        this.#hasGap = true;
+      }
+    }
+    const outcome = this.get<{ busy: number }>("PRAGMA wal_checkpoint(RESTART)");
+    if (outcome?.busy !== 0) throw new Error(`the log of ${this.path} cannot be written to disk`);
+    this.#hasGap = false;
   }
 
   /** Writes the log into the database, and closes it. */
