@@ -57,7 +57,8 @@ const STOP_MS = 3_000;
 export class TaskManager {
   readonly #options: ManagerOptions;
   readonly #tasks = new Map<string, Task>();
-  readonly #creating = new Set<string>();
+  /** Creates under way: they end, and never reject. */
+  readonly #creating = new Map<string, Promise<unknown>>();
   /** Clean-ups under way. */
   readonly #holds = new Holds();
   readonly #burials: Burials;
@@ -86,13 +87,13 @@ export class TaskManager {
     const key = keyOf({ namespace, id });
     const isKnown = this.#tasks.has(key) && this.#adoption.of(key) === undefined;
     if (isKnown || this.#creating.has(key)) throw taskExists(id);
-    this.#creating.add(key);
+    const work = this.#create(new Bundle(this.#options.roots, namespace, id), wanted);
+    this.#creating.set(
+      key,
+      work.catch(() => undefined),
+    );
     try {
-      // What was here before goes first; it may turn out to be alive.
-      await this.#adoption.of(key);
-      await this.#holds.free(key);
-      if (this.#tasks.has(key)) throw taskExists(id);
-      return await this.#create(new Bundle(this.#options.roots, namespace, id), wanted);
+      return await work;
     } finally {
       this.#creating.delete(key);
     }
@@ -100,6 +101,10 @@ export class TaskManager {
 
   async #create(bundle: Bundle, wanted: NewTask): Promise<number> {
     const key = keyOf(bundle);
+    // What was here before goes first; it may turn out to be alive.
+    await this.#adoption.of(key);
+    await this.#holds.free(key);
+    if (this.#tasks.has(key)) throw taskExists(bundle.id);
     const failed = (error: unknown): never => {
       throw prefixed("failed to start shim", error);
     };
@@ -207,6 +212,13 @@ export class TaskManager {
   }
 
   async #delete(task: Task): Promise<Exit> {
+    const key = keyOf(task);
+    const creating = this.#creating.get(key);
+    if (creating !== undefined) {
+      // Until then its shim does not know the container, and cannot let go of it either.
+      await creating;
+      if (this.#tasks.get(key) !== task) throw notFound(`task ${task.id} not found`);
+    }
     try {
       const { pid, exitStatus, exitedAt } = await task.shim.call("Delete", { id: task.id });
       const exit = { pid, status: exitStatus, at: exitedAt ?? undefined };

@@ -105,6 +105,23 @@ for (const delay of [0, 3, 6, 10, 15, 25, 40]) {
   );
 }
 
+for (const delay of [0, 5, 15, 30, 60]) {
+  suite.test(`a Delete ${delay} ms into a Create leaves a task or nothing, and the id can be used`, async (context) => {
+    const { tasks } = context;
+    const id = context.id();
+    await tasks.createContainer(id, imageName, ["sleep", "1000"], runc);
+    const creating = tasks.createTask(id).catch((error: unknown) => error);
+    await Bun.sleep(delay);
+    const deleted = await tasks.delete(id).catch((error: unknown) => error);
+    await creating;
+    if (deleted instanceof RpcError) expect(deleted.code).toBe(code.notFound);
+    const state = await tasks.get(id).catch((error: unknown) => error);
+    if (state instanceof RpcError) await tasks.createTask(id);
+    await tasks.start(id);
+    expect(await tasks.killAndFinish(id)).toBe(137);
+  });
+}
+
 for (const delay of [0, 4, 8, 14]) {
   suite.test(`R05 the daemon dies ${delay} ms into a Delete: what is left can be deleted`, async (context) => {
     const { daemon, tasks } = context;

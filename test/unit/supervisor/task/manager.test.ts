@@ -153,6 +153,21 @@ test("who waits for a task whose Create fails is answered", async () => {
   expect((await Promise.race([waiting, Bun.sleep(2_000)]))?.status).toBe(137);
 });
 
+test("a Delete in the midst of a Create comes after it", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  shim.creating = promise;
+  shim.isThere = false;
+  const creating = manager.create("ns", "c", wanted);
+  await waitFor("the task", () => manager.find("ns", "c") !== undefined);
+  const deleting = manager.delete(await manager.get("ns", "c"));
+  await Bun.sleep(50);
+  shim.isThere = true;
+  resolve();
+  expect(await creating).toBe(42);
+  expect((await deleting).status).toBe(5);
+  expect(await manager.create("ns", "c", wanted)).toBe(42);
+});
+
 test("an exec that is deleted without having run answers its waiters, and one of its name has waiters of its own", async () => {
   await manager.create("ns", "c", wanted);
   const task = await manager.get("ns", "c");
