@@ -76,6 +76,10 @@ export class BinaryCall {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   /** Lets the daemon end while the process lives. */
   unref(): void {
     this.#child.unref();
@@ -85,11 +89,13 @@ export class BinaryCall {
   tell(...pieces: Uint8Array[]): void {
     const { stdin } = this.#child;
     if (typeof stdin !== "object") return;
+    // Its end is seen by who reads its answer.
+    const ignored = (): void => undefined;
     try {
-      for (const piece of pieces) stdin.write(piece);
-      void Promise.resolve(stdin.end()).catch(() => undefined);
+      for (const piece of pieces) void Promise.resolve(stdin.write(piece)).catch(ignored);
+      void Promise.resolve(stdin.end()).catch(ignored);
     } catch {
-      // Its end is seen by who reads its answer.
+      ignored();
     }
   }
 

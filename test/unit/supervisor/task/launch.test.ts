@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { containerd, google } from "../../../../proto/gen/supervisor.js";
 import { Bundle } from "../../../../supervisor/task/bundle.ts";
+import { makeCall } from "../../../../supervisor/task/call.ts";
 import { type Caller, deleteShim, shimInfo, startShim } from "../../../../supervisor/task/launch.ts";
 import type { Program } from "../../../../supervisor/task/program.ts";
 
@@ -88,4 +89,19 @@ test("delete answers how the container ended (DL-2)", async () => {
 test("-info gives options on stdin and takes bytes (IN-1)", async () => {
   expect(await shimInfo(shim('[ "$1" = -info ] && cat'), undefined)).toHaveLength(0);
   await expect(shimInfo(shim("echo why >&2; exit 2"), undefined)).rejects.toThrow('exit status 2 (stderr: "why\\n")');
+});
+
+test("a waiting process that is gone takes nothing, however much it is told", async () => {
+  const call = makeCall({ program: shim("exec sleep 100"), args: [], cwd: dir, env: {}, input: "later" });
+  const unhandled: unknown[] = [];
+  const note = (error: unknown): unknown => unhandled.push(error);
+  process.on("unhandledRejection", note);
+  process.kill(call.pid, "SIGKILL");
+  // Its end has not been seen yet.
+  Bun.sleepSync(50);
+  call.tell(new Uint8Array(4 << 20), new Uint8Array(10));
+  expect((await call.firstWords()).output.bytes).toHaveLength(0);
+  await Bun.sleep(50);
+  process.off("unhandledRejection", note);
+  expect(unhandled).toEqual([]);
 });
