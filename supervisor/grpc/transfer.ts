@@ -29,7 +29,7 @@ export function transferService(parts: TransferParts): Handlers<"containerd.serv
   return {
     async Transfer({ source, destination, options }, context) {
       const { namespace, lease, signal } = context;
-      const progress = options?.progressStream ? parts.streams.get(namespace, options.progressStream) : undefined;
+      const progress = options?.progressStream ? streamOf(options.progressStream, parts, context) : undefined;
       const reporter = progress && new Reporter(progress);
       try {
         const from = endOf(source, parts, context);
@@ -108,6 +108,14 @@ function encoded({
   };
 }
 
+/** A stream that the call uses. A caller that is gone may have left it open, and unread. */
+function streamOf(id: string, { streams }: TransferParts, { namespace, signal }: CallContext): Stream {
+  const found = streams.get(namespace, id);
+  signal.addEventListener("abort", () => found.close(), { once: true });
+  if (signal.aborted) found.close();
+  return found;
+}
+
 function endOf(
   any: google.protobuf.Any.$Properties | null | undefined,
   parts: TransferParts,
@@ -115,12 +123,7 @@ function endOf(
 ): End {
   const name = any ? typeName(any) : "";
   const value = any?.value ?? new Uint8Array();
-  const stream = (id: string): Stream => {
-    const found = parts.streams.get(context.namespace, id);
-    // A caller that is gone may have left it open.
-    context.signal.addEventListener("abort", () => found.close(), { once: true });
-    return found;
-  };
+  const stream = (id: string): Stream => streamOf(id, parts, context);
   switch (name) {
     case `${PREFIX}ImageStore`: {
       const store = types.ImageStore.decode(value);
