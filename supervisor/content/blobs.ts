@@ -54,9 +54,10 @@ export class BlobFiles {
   async list(): Promise<string[]> {
     const directory = dirname(this.#layout.blobs);
     const digests: string[] = [];
-    for (const algorithm of await readdir(directory)) {
-      for (const hex of await readdir(join(directory, algorithm))) {
-        const digest = `${algorithm}:${hex}`;
+    for (const entry of await readdir(directory, { withFileTypes: true })) {
+      if (!entry.isDirectory()) continue;
+      for (const hex of await readdir(join(directory, entry.name))) {
+        const digest = `${entry.name}:${hex}`;
         if (isDigest(digest)) digests.push(digest);
       }
     }

@@ -17,6 +17,8 @@ const MAX_DEPTH = 8;
 export function adoptBlobs({ database, root }: RebuildOptions): void {
   const blobs = join(root, "io.containerd.content.v1.content/blobs");
   const { Image } = containerd.services.images.v1;
+  // Indexes may name the same many times, and each of those others.
+  const adopted = new Set<string>();
   const images = database.all<{ namespace: string; record: Uint8Array }>("SELECT namespace, record FROM images");
   database.transaction(() => {
     for (const { namespace, record } of images) {
@@ -28,7 +30,9 @@ export function adoptBlobs({ database, root }: RebuildOptions): void {
 
   function adopt(namespace: string, descriptor: Descriptor, depth: number): void {
     const { digest } = descriptor;
-    if (depth > MAX_DEPTH || digestProblem(digest) !== undefined) return;
+    const id = `${namespace} ${digest}`;
+    if (depth > MAX_DEPTH || digestProblem(digest) !== undefined || adopted.has(id)) return;
+    adopted.add(id);
     const path = join(blobs, digest.replace(":", "/"));
     const file = statSync(path, { throwIfNoEntry: false });
     if (file === undefined) return;

@@ -426,3 +426,11 @@ test("the file of a blob that only an ingest waited for goes when the ingest beg
   await rig.store.idle();
   expect(blobs()).toEqual([]);
 });
+
+test("a sweep passes over what is not of the store", async () => {
+  const digest = await rig.put("hello");
+  writeFileSync(join(rig.root, "content/blobs/stray"), "");
+  writeFileSync(join(rig.root, "content/blobs/sha256/stray"), "");
+  await rig.store.waste.sweep();
+  expect(await rig.get(digest)).toBe("hello");
+});

@@ -255,6 +255,22 @@ test("blobs of an image get the labels that keep its configuration and layers", 
   rebuilt.close();
 });
 
+test("indexes that name each other many times cost no more than they are", async () => {
+  const type = "application/vnd.oci.image.index.v1+json";
+  let target = image().target;
+  for (let level = 0; level < 6; level++) {
+    target = blob(type, JSON.stringify({ schemaVersion: 2, mediaType: type, manifests: Array(40).fill(target) }));
+  }
+  const copy = new Database(join(root, BACKUP), migrations);
+  await stores(copy).images.create("n1", { name: "i", target });
+  copy.close();
+  const started = performance.now();
+  const rebuilt = await open();
+  expect(rebuilt.all("SELECT digest FROM blobs")).toHaveLength(9);
+  expect(performance.now() - started).toBeLessThan(5000);
+  rebuilt.close();
+});
+
 test("with the copy lost too, images have their names and labels from the file beside the blobs", async () => {
   await fill(3);
   const database = await open();
