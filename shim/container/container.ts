@@ -18,7 +18,7 @@ import {
   watchOom,
 } from "../linux/cgroup/index.ts";
 import { fileType, makeDirectory } from "../linux/file.ts";
-import { type Mount, MountError, mountAll, unmountRecursive as unmountNow } from "../linux/mount.ts";
+import { type Mount, MountError, mapsIds, mountAll, unmountRecursive as unmountNow } from "../linux/mount.ts";
 import type { Capture, Exit, Reaper } from "../linux/reaper.ts";
 import { unmountRecursive } from "../linux/unmount.ts";
 import { log } from "../log.ts";
@@ -116,7 +116,7 @@ export class Container {
       // In a group the bundle of start is another one: `delete` must find us from each.
       bundle.writeShimPid(process.pid);
       bundle.writeOptions(request.options);
-      this.#mountRootfs();
+      await this.#mountRootfs();
       this.init.stdio = await Stdio.open(request, this.#stdioOwner("", signal));
       if (request.checkpoint === "") {
         runcRan = true;
@@ -169,11 +169,13 @@ export class Container {
     this.#watchCgroup();
   }
 
-  #mountRootfs(): void {
+  async #mountRootfs(): Promise<void> {
     const { bundle, request } = this;
     if (request.rootfs.length === 0) return;
     makeDirectory(bundle.rootfs, 0o711);
-    mountAll(request.rootfs, bundle.rootfs);
+    const isMapped = request.rootfs.some(({ options }) => mapsIds(options));
+    const mountMapped = isMapped ? (await import("../linux/idmap.ts")).mountMapped : undefined;
+    mountAll(request.rootfs, bundle.rootfs, mountMapped);
   }
 
   async #undoCreate(runcRan: boolean): Promise<void> {

@@ -3,7 +3,7 @@
 import { FFIType as T } from "bun:ffi";
 import { ErrnoError } from "./errno.ts";
 import { address, check, cstring, libc, openLibc } from "./libc.ts";
-import { mountCalls } from "./mount.ts";
+import { mountCalls } from "./mount-libc.ts";
 
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_NO_NEW_PRIVS = 38;

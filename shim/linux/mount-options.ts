@@ -59,8 +59,20 @@ const flagOptions = new Map<string, readonly [flag: number, set: boolean]>([
   ["unbindable", [MS.UNBINDABLE, true]],
 ]);
 
-/** Options that need work which the client, the snapshotter or containerd's mount manager has to do (UN-2). */
-const refusedOptions = ["loop", "uidmap=", "gidmap="];
+/** Maps of user and group ids as options spell them: `CONTAINER:HOST:LENGTH`, several with commas between. */
+export interface IdMaps {
+  readonly uids: string;
+  readonly gids: string;
+}
+
+const UIDS = "uidmap=";
+const GIDS = "gidmap=";
+
+/** True when a mount asks for ids other than those on the disk. */
+export function mapsIds(options: readonly string[]): boolean {
+  return options.some((option) => option.startsWith(UIDS) || option.startsWith(GIDS));
+}
+
 const propagation = MS.SHARED | MS.PRIVATE | MS.SLAVE | MS.UNBINDABLE;
 export const LOWER = "lowerdir=";
 
@@ -75,23 +87,42 @@ export class MountError extends Error {
   }
 }
 
-/** Options parsed into flags, propagation and the data string's parts. */
-export function parseOptions(options: readonly string[]): { flags: number; propagation: number; data: string[] } {
+/** Options parsed. */
+export interface ParsedOptions {
+  readonly flags: number;
+  readonly propagation: number;
+  /** The data string's parts. */
+  readonly data: string[];
+  /** Undefined when the ids are to be those on the disk. */
+  readonly ids: IdMaps | undefined;
+}
+
+/**
+ * Takes options apart.
+ * @throws MountError for those that need work which the client or the snapshotter has to do (UN-2)
+ */
+export function parseOptions(options: readonly string[]): ParsedOptions {
   let flags = 0;
+  let [uids, gids] = ["", ""];
   const data: string[] = [];
   for (const option of options) {
     const known = flagOptions.get(option);
     if (known !== undefined) flags = known[1] ? flags | known[0] : flags & ~known[0];
-    else if (
-      refusedOptions.some((refused) => option === refused || (refused.endsWith("=") && option.startsWith(refused)))
-    )
-      throw new MountError(
-        `mount option ${option} is not supported by this shim: let the snapshotter prepare it`,
-        true,
-      );
+    else if (option.startsWith(UIDS)) uids = option;
+    else if (option.startsWith(GIDS)) gids = option;
+    else if (option === "loop")
+      throw new MountError("mount option loop is not supported by this shim: let the snapshotter prepare it", true);
     else if (!option.startsWith("X-containerd.")) data.push(option);
   }
-  return { flags: flags & ~propagation, propagation: flags & (propagation | (flags & propagation ? MS.REC : 0)), data };
+  // Files whose groups alone are mapped would belong to nobody: no client means that.
+  if ((uids === "") !== (gids === ""))
+    throw new MountError(`mount option ${uids || gids} needs ${uids === "" ? UIDS : GIDS} beside it`, true);
+  return {
+    flags: flags & ~propagation,
+    propagation: flags & (propagation | (flags & propagation ? MS.REC : 0)),
+    data,
+    ids: uids === "" ? undefined : { uids: uids.slice(UIDS.length), gids: gids.slice(GIDS.length) },
+  };
 }
 
 /** The directories of a `lowerdir` option; a backslash takes the meaning off a colon. */

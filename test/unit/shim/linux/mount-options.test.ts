@@ -1,5 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { compactOverlay, MountError, MS, parseOptions, splitLower } from "../../../../shim/linux/mount-options.ts";
+import {
+  compactOverlay,
+  MountError,
+  MS,
+  mapsIds,
+  parseOptions,
+  splitLower,
+} from "../../../../shim/linux/mount-options.ts";
 
 describe("UN-2 mount options", () => {
   test.each([
@@ -19,7 +26,7 @@ describe("UN-2 mount options", () => {
     [["constructor", "toString", "__proto__"], 0, ["constructor", "toString", "__proto__"]],
     [["RO"], 0, ["RO"]],
   ] as const)("%j", (options, flags, data) => {
-    expect(parseOptions(options)).toEqual({ flags, propagation: 0, data: [...data] });
+    expect(parseOptions(options)).toEqual({ flags, propagation: 0, data: [...data], ids: undefined });
   });
 
   test.each([
@@ -33,7 +40,15 @@ describe("UN-2 mount options", () => {
     expect(parseOptions([option, "ro"]).flags & ~MS.REC).toBe(MS.RDONLY);
   });
 
-  test.each(["loop", "uidmap=0:1000:1", "gidmap=0:1000:1"])("%s is refused, not ignored", (option) => {
+  test("maps of ids are taken apart from the rest, the last of each counts", () => {
+    const options = ["uidmap=0:1:1", "ro", "gidmap=0:7:1,1:9:2", "uidmap=0:5:1", "index=off"];
+    const ids = { uids: "0:5:1", gids: "0:7:1,1:9:2" };
+    expect(parseOptions(options)).toEqual({ flags: MS.RDONLY, propagation: 0, data: ["index=off"], ids });
+    expect(options.filter((option) => mapsIds([option]))).toHaveLength(3);
+  });
+
+  // A map without the other is one that no client means.
+  test.each(["loop", "uidmap=0:1000:1", "gidmap=0:1000:1", "uidmap="])("%s is refused, not ignored", (option) => {
     const refusal = expect.objectContaining({ invalid: true, message: expect.stringContaining(option) });
     expect(() => parseOptions(["ro", option])).toThrow(refusal);
     expect(() => parseOptions(["ro", option])).toThrow(MountError);
