@@ -5,8 +5,9 @@ import { ContainerdError } from "../../../proto/errdefs.ts";
 import { Code } from "../../../proto/ttrpc/status.ts";
 import { apiVersion } from "../../introspection/version.ts";
 import { type AskCredentials, Authorizer } from "./authorizer.ts";
+import { dial } from "./dial.ts";
 import { isTransientStatus, noAnswer, retryAfterOf, TransientError, tellable } from "./errors.ts";
-import type { Host } from "./hosts.ts";
+import type { Host, Tls } from "./hosts.ts";
 
 /** Bodies of requests can be had again, for another attempt. */
 export type Body = () => Uint8Array | AsyncIterable<Uint8Array>;
@@ -44,6 +45,8 @@ export class HostClient {
   #scheme: string;
   /** True until it is known whether the host speaks HTTPS. */
   #isUnsure: boolean;
+  /** True when it has taken a connection. */
+  #isReached = false;
 
   /** @param headers sent with every request, to this host alone */
   constructor(host: Host, headers: Readonly<Record<string, string>>, ask: AskCredentials | undefined) {
@@ -146,6 +149,9 @@ export class HostClient {
     signal: AbortSignal,
   ): Promise<Response> {
     const isOwn = this.#isOwn(url);
+    if (isOwn && !this.#isReached && this.host.dialTimeout !== undefined)
+      await dial(url, this.host.dialTimeout, signal);
+    if (isOwn) this.#isReached = true;
     const headers = new Headers({ "user-agent": `containerd/${apiVersion}`, "accept-encoding": "identity" });
     if (isOwn) {
       for (const [name, value] of Object.entries(this.#headers)) headers.set(name, value);
@@ -180,10 +186,10 @@ export class HostClient {
     const abort = (): void => controller.abort(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();
-    const limit = this.host.timeout ?? ANSWER_TIMEOUT;
     const timer = setTimeout(
-      () => controller.abort(new TransientError(`${tellable(url)}: no answer within ${limit} ms: i/o timeout`)),
-      limit,
+      () =>
+        controller.abort(new TransientError(`${tellable(url)}: no answer within ${ANSWER_TIMEOUT} ms: i/o timeout`)),
+      ANSWER_TIMEOUT,
     );
     // A large body takes as long as it takes; its own reader stops when the server does not take it any more.
     const body = request.body?.();
@@ -196,7 +202,7 @@ export class HostClient {
         redirect: "manual",
         decompress: false,
         signal: controller.signal,
-        ...(this.host.tls && isOwn ? { tls: this.host.tls } : {}),
+        ...(this.host.tls ? { tls: isOwn ? this.host.tls : trustOf(this.host.tls) } : {}),
       });
       return withIdleTimeout(response, controller, url, () => signal.removeEventListener("abort", abort));
     } catch (error) {
@@ -206,6 +212,11 @@ export class HostClient {
       clearTimeout(timer);
     }
   }
+}
+
+/** What counts where a host redirects to: its storage has certificates of the same authority. */
+function trustOf({ ca, rejectUnauthorized }: Tls): Tls {
+  return { ...(ca === undefined ? {} : { ca }), ...(rejectUnauthorized === undefined ? {} : { rejectUnauthorized }) };
 }
 
 /** What a broken body is aborted by. */

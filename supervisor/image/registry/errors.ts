@@ -100,7 +100,7 @@ export function isTransientStatus(status: number): boolean {
 
 /** The error about an answer that nothing can be done with. Reads its body. */
 export async function unexpectedStatus(method: string, url: string, response: Response): Promise<ContainerdError> {
-  const body = method === "HEAD" ? "" : await readText(response);
+  const body = method === "HEAD" ? "" : await readText(response, MAX_BODY, BODY_MS);
   const told = serverMessage(body);
   const text = `unexpected status from ${method} request to ${tellable(url)}: ${response.status} ${response.statusText}${told === "" ? "" : ` - Server message: ${told}`}`;
   if (response.status === 404)
@@ -111,19 +111,31 @@ export async function unexpectedStatus(method: string, url: string, response: Re
 
 /** Bytes of an error's body that are read. */
 const MAX_BODY = 64 << 10;
+/** How long an error's body is read, in milliseconds. */
+const BODY_MS = 2_000;
 
-/** The beginning of a body as text. */
-export async function readText(response: Response, limit: number = MAX_BODY): Promise<string> {
+/**
+ * The beginning of a body as text.
+ * @param limit bytes that are read
+ * @param ms how long they may take; without it, as long as the request may
+ */
+export async function readText(response: Response, limit: number, ms?: number): Promise<string> {
   const parts: Uint8Array[] = [];
   let size = 0;
+  const reader = response.body?.getReader();
+  const stop = (): void => void reader?.cancel().catch(() => undefined);
+  const timer = ms === undefined ? undefined : setTimeout(stop, ms);
   try {
-    for await (const part of response.body ?? []) {
-      parts.push(part);
-      size += part.length;
+    for (let part = await reader?.read(); part?.value !== undefined; part = await reader?.read()) {
+      parts.push(part.value);
+      size += part.value.length;
       if (size >= limit) break;
     }
   } catch {
     // What came is enough for a message.
+  } finally {
+    clearTimeout(timer);
+    stop();
   }
   return Buffer.concat(parts).subarray(0, limit).toString("utf8");
 }

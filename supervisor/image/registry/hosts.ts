@@ -33,8 +33,8 @@ export interface Host {
   readonly tls: Tls | undefined;
   /** HTTPS is tried; a server that does not speak it is asked by HTTP. */
   readonly fallsBack: boolean;
-  /** Milliseconds to wait for a connection and the beginning of an answer. */
-  readonly timeout: number | undefined;
+  /** Milliseconds to wait for a connection; undefined for no limit of its own. */
+  readonly dialTimeout: number | undefined;
 }
 
 /** How hosts are found. */
@@ -124,7 +124,7 @@ async function complete(entry: HostEntry, name: string, defaultScheme: string): 
     headers: entry.headers ?? [],
     tls,
     fallsBack,
-    timeout: entry.dialTimeout,
+    dialTimeout: entry.dialTimeout,
   };
 }
 

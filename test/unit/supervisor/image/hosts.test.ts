@@ -209,3 +209,30 @@ test.skipIf(Bun.which("openssl") === null)(
     }
   },
 );
+
+test.skipIf(Bun.which("openssl") === null)("TLS: a registry's own authority counts where it redirects to", async () => {
+  const files = await certificates();
+  const read = (name: string): Promise<string> => Bun.file(join(files, name)).text();
+  const tls = { cert: await read("server.crt"), key: await read("server.key") };
+  const [registry, storage] = [new FakeRegistry({ tls }), new FakeRegistry({ tls })];
+  try {
+    const manifest = storage.manifest("a", "1", { hello: 1 });
+    registry.faults.push(({ path }) => Response.redirect(`${storage.url}${path}`, 307));
+    for (const trust of [`ca = "${files}/ca.crt"`, "skip_verify = true"]) {
+      const root = directory({
+        [`${registry.host.replace(":", "_")}_/hosts.toml`]: `server = "${registry.url}"\n${trust}\n`,
+      });
+      const opened = openRegistry({
+        reference: `${registry.host}/a:1`,
+        headers: {},
+        hostDirectory: root,
+        defaultScheme: "",
+        credentials: undefined,
+      });
+      expect(await opened.resolve(new AbortController().signal)).toEqual(manifest);
+    }
+  } finally {
+    registry.stop();
+    storage.stop();
+  }
+});

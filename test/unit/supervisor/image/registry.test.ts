@@ -384,3 +384,45 @@ test("a fetch ends when its caller has gone", async () => {
   controller.abort();
   expect(await failure(fetching)).toBe("context canceled");
 });
+
+test("an error whose text never ends is told without its end", async () => {
+  const registry = fake();
+  const layer = registry.blob(large);
+  registry.faults.push(({ method }) => {
+    if (method !== "GET") return undefined;
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(new TextEncoder().encode('{"errors":[')),
+      pull: () => new Promise(() => undefined),
+    });
+    return new Response(body, { status: 403 });
+  });
+  const told = failure(fetchTo(open(`${registry.host}/a:1`), layer));
+  expect(await Promise.race([told, Bun.sleep(4_000).then(() => "hangs")])).toContain("403 Forbidden");
+});
+
+test("dial_timeout is for the connection: a mirror may take longer to answer", async () => {
+  const registry = fake();
+  const manifest = registry.manifest("a", "1", { hello: 1 });
+  registry.faults.push(async () => {
+    await Bun.sleep(300);
+    return undefined;
+  });
+  const toml = `[host."${registry.url}"]\ncapabilities = ["pull", "resolve"]\ndial_timeout = "100ms"\n`;
+  const root = hostsDirectory("registry.invalid", toml);
+  expect(await open("registry.invalid/a:1", { hostDirectory: root }).resolve(signal)).toEqual(manifest);
+});
+
+test("a mirror that takes no connection within dial_timeout is passed over", async () => {
+  const registry = fake();
+  const manifest = registry.manifest("a", "1", { hello: 1 });
+  const toml = `[host."http://192.0.2.1:5000"]
+capabilities = ["pull", "resolve"]
+dial_timeout = "100ms"
+[host."${registry.url}"]
+capabilities = ["pull", "resolve"]
+`;
+  const root = hostsDirectory("registry.invalid", toml);
+  const begun = performance.now();
+  expect(await open("registry.invalid/a:1", { hostDirectory: root }).resolve(signal)).toEqual(manifest);
+  expect(performance.now() - begun).toBeLessThan(1_500);
+});
