@@ -73,6 +73,12 @@ const canMapIds = ((): boolean => {
   return major > 5 || (major === 5 && minor >= 19);
 })();
 
+/**
+ * What containerd 2.1's overlayfs says that it can do: clients that do not read "remap-ids" give a copy of the image
+ * other owners themselves, and with the options here beside it the ids would be mapped twice.
+ */
+export const overlayCapabilities: readonly string[] = [...(canMapIds ? ["remap-ids"] : []), "only-remap-ids"];
+
 /** Options that say how whoever mounts shall map ids. */
 function mapOptions(labels: Labels): string[] {
   const [users, groups] = [labels[UIDS], labels[GIDS]];

@@ -6,7 +6,7 @@ import type { Database } from "../store/database.ts";
 import { TreeIds } from "./directories.ts";
 import { type Layout, LocalSnapshotter } from "./local.ts";
 import { nativeLayout } from "./native.ts";
-import { overlayLayout } from "./overlay.ts";
+import { overlayCapabilities, overlayLayout } from "./overlay.ts";
 import { type Commit, ProxySnapshotter } from "./proxy.ts";
 import type { Snapshotter } from "./snapshotter.ts";
 import { lastTreeId } from "./trees.ts";
@@ -26,6 +26,8 @@ export interface NamedSnapshotter {
   readonly id: string;
   /** Where its directories are; undefined for one in another process. */
   readonly root: string | undefined;
+  /** Such as `remap-ids`. */
+  readonly capabilities?: readonly string[];
   readonly snapshotter: Snapshotter;
 }
 
@@ -43,7 +45,7 @@ export function openSnapshotters({
     if (proxies.has(id)) throw new Error(`proxy_plugins.${id}: the name is taken by a snapshotter of the daemon's own`);
   }
   const ids = new TreeIds(lastTreeId(database));
-  const local = (id: string, layout: Layout): NamedSnapshotter => {
+  const local = (id: string, layout: Layout, capabilities: readonly string[] = []): NamedSnapshotter => {
     const directory = join(root, `io.containerd.snapshotter.v1.${id}`);
     const snapshotter = new LocalSnapshotter({ database, ids, name: id, root: directory, layout, log });
     snapshotter.recover().then(
@@ -53,9 +55,9 @@ export function openSnapshotters({
       },
       (error) => log.warn("cannot look for what a crash left of snapshots", { snapshotter: id, error }),
     );
-    return { id, root: directory, snapshotter };
+    return { id, root: directory, capabilities, snapshotter };
   };
-  const own = [local("native", nativeLayout), local("overlayfs", overlayLayout())];
+  const own = [local("native", nativeLayout), local("overlayfs", overlayLayout(), overlayCapabilities)];
   const commit: Commit = (alongside) => database.commit(alongside);
   return [
     ...own,

@@ -2,6 +2,7 @@
 
 import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { overlayCapabilities } from "../../../../supervisor/snapshot/overlay.ts";
 import { Kind } from "../../../../supervisor/snapshot/snapshotter.ts";
 import { openFixture } from "./fixture.ts";
 
@@ -40,6 +41,18 @@ test("an unknown lease leaves nothing behind", async () => {
   expect(await Array.fromAsync(fixture.service.list(ns, overlay, []))).toEqual([]);
   await fixture.service.close();
   expect(readdirSync(`${fixture.root}/io.containerd.snapshotter.v1.overlayfs/snapshots`)).toEqual([]);
+});
+
+test("ids are mapped by mount options exactly where clients are told so, or both map them", async () => {
+  await using fixture = openFixture();
+  const labels = {
+    "containerd.io/snapshot/uidmapping": "0:1000:10",
+    "containerd.io/snapshot/gidmapping": "0:2000:10",
+  };
+  const [mount] = await fixture.service.prepare(ns, undefined, overlay, "a", "", labels);
+  const isMapped = ["uidmap=0:1000:10", "gidmap=0:2000:10"].every((option) => mount?.options.includes(option));
+  expect(isMapped).toBe(overlayCapabilities.includes("remap-ids"));
+  expect(overlayCapabilities).toContain("only-remap-ids");
 });
 
 test("events name key, parent, name and snapshotter; a view has none", async () => {
