@@ -1,6 +1,5 @@
 /** The daemon: the one place where its rooms are wired together. */
 
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../proto/errdefs.ts";
 import { packRuntimeOptions } from "./config/runtime-options.ts";
@@ -10,38 +9,18 @@ import { Diff } from "./diff/diff.ts";
 import { Exchange } from "./event/exchange.ts";
 import { Collector } from "./gc/collector.ts";
 import type { Removed } from "./gc/sweep.ts";
-import { containersService } from "./grpc/containers.ts";
-import { contentService } from "./grpc/content.ts";
-import { diffService } from "./grpc/diff.ts";
-import { eventsService } from "./grpc/events.ts";
-import { healthService } from "./grpc/health.ts";
-import { imagesService } from "./grpc/images.ts";
-import { introspectionService } from "./grpc/introspection.ts";
-import { leasesService } from "./grpc/leases.ts";
-import { mountsService } from "./grpc/mounts.ts";
-import { namespacesService } from "./grpc/namespaces.ts";
-import { sandboxControllerService } from "./grpc/sandbox-controller.ts";
-import { sandboxStoreService } from "./grpc/sandbox-store.ts";
 import { GrpcServer } from "./grpc/server.ts";
-import { snapshotsService } from "./grpc/snapshots.ts";
-import { streamingService } from "./grpc/streaming.ts";
-import { tasksService } from "./grpc/tasks.ts";
-import { transferService } from "./grpc/transfer.ts";
-import { versionService } from "./grpc/version.ts";
 import { Aside } from "./host/aside.ts";
 import { takePlaces } from "./host/lock.ts";
 import { clearSocket, restrictSocket } from "./host/socket.ts";
 import { Trimmer } from "./host/trim.ts";
-import { openRegistry } from "./image/registry/open.ts";
-import { Streams } from "./image/stream/streams.ts";
 import { Transfers } from "./image/transfer.ts";
-import { daemonUuid, pidNamespace } from "./introspection/identity.ts";
-import { plugins } from "./introspection/plugins.ts";
 import { apiRevision, apiVersion } from "./introspection/version.ts";
 import type { LogWriter } from "./log/log.ts";
 import { CallMetrics } from "./metrics/calls.ts";
 import { Collections } from "./metrics/collections.ts";
 import { RestartMonitor } from "./restart/monitor.ts";
+import { registerServices } from "./services.ts";
 import { Activations } from "./snapshot/activation/activations.ts";
 import { SnapshotService } from "./snapshot/service.ts";
 import { openSnapshotters } from "./snapshot/snapshotters.ts";
@@ -54,7 +33,6 @@ import { namesPath } from "./store/names.ts";
 import { Namespaces } from "./store/namespaces.ts";
 import { BACKUP, openDatabase } from "./store/open.ts";
 import { Sandboxes } from "./store/sandboxes.ts";
-import { Checkpoints } from "./task/checkpoint.ts";
 import { TaskRoom } from "./task/room.ts";
 
 /** Calls that still run when the daemon is told to end have this long. */
@@ -217,7 +195,6 @@ export class Daemon {
       mountPoint: join(this.#config.state, "layer"),
       limits: { bytes: this.#config.diff.maxSize, entries: this.#config.diff.maxEntries },
     });
-    const streams = new Streams();
     const transfers = new Transfers({
       ...{ content, images, snapshots, leases, diff },
       defaultSnapshotter: this.#config.snapshotter.default,
@@ -235,50 +212,11 @@ export class Daemon {
     }
     this.#containers = containers;
 
-    const hostDirectory = (): string => this.#config.registry.configPath.find((path) => existsSync(path)) ?? "";
-
-    this.#server
-      .register("containerd.services.containers.v1.Containers", containersService(containers))
-      .register("containerd.services.content.v1.Content", contentService(content))
-      .register("containerd.services.diff.v1.Diff", diffService(diff, content))
-      .register("containerd.services.events.v1.Events", eventsService(this.#exchange))
-      .register("containerd.services.images.v1.Images", imagesService(images, collector))
-      .register(
-        "containerd.services.introspection.v1.Introspection",
-        introspectionService({
-          uuid: daemonUuid(root),
-          pidNamespace: pidNamespace(),
-          plugins: plugins({ root, snapshotters, gc: this.#config.gc }),
-          runtimeInfo: (runtime, options) => tasks.runtimeInfo(runtime, options),
-        }),
-      )
-      .register("containerd.services.leases.v1.Leases", leasesService(leases, collector))
-      .register("containerd.services.mounts.v1.Mounts", mountsService(activations))
-      .register("containerd.services.namespaces.v1.Namespaces", namespacesService(namespaces))
-      .register("containerd.services.sandbox.v1.Controller", sandboxControllerService(tasks.sandboxes, this.#exchange))
-      .register("containerd.services.sandbox.v1.Store", sandboxStoreService(sandboxes))
-      .register("containerd.services.snapshots.v1.Snapshots", snapshotsService(snapshots))
-      .register(
-        "containerd.services.tasks.v1.Tasks",
-        tasksService({
-          ...tasks,
-          checkpoints: new Checkpoints(content, diff),
-          containers,
-          configuredOptions,
-          log: this.#log,
-        }),
-      )
-      .register("containerd.services.streaming.v1.Streaming", streamingService(streams))
-      .register(
-        "containerd.services.transfer.v1.Transfer",
-        transferService({
-          transfers,
-          streams,
-          registry: (request) => openRegistry({ ...request, hostDirectory: request.hostDirectory || hostDirectory() }),
-        }),
-      )
-      .register("containerd.services.version.v1.Version", versionService())
-      .register("grpc.health.v1.Health", healthService());
+    registerServices(this.#server, {
+      ...{ config: this.#config, log: this.#log, exchange: this.#exchange },
+      ...{ namespaces, leases, images, containers, sandboxes, content, diff },
+      ...{ snapshots, snapshotters, activations, transfers, tasks, collector, configuredOptions },
+    });
   }
 
   #collected(ms: number, removed: Removed | undefined, error: unknown): void {
