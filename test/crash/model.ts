@@ -11,6 +11,8 @@ interface Entry {
   version: number;
   /** True while a change is under way. */
   busy: boolean;
+  /** What happened to it, the last of it, for a person. */
+  readonly history: string[];
 }
 
 /** What was promised at one moment. */
@@ -30,19 +32,22 @@ export class Model {
    * @param after what is known when the change succeeds
    */
   async change(key: string, after: "present" | "absent", body: () => Promise<unknown>, detail = ""): Promise<boolean> {
-    const entry = this.#entries.get(key) ?? { known: "absent", detail, version: 0, busy: false };
+    const entry = this.#entries.get(key) ?? { known: "absent", detail, version: 0, busy: false, history: [] };
     if (entry.busy) return false;
     entry.busy = true;
     entry.known = "unsure";
     entry.version++;
     if (detail !== "") entry.detail = detail;
     this.#entries.set(key, entry);
+    note(entry, `to be ${after}`);
     try {
       await body();
       entry.known = after;
+      note(entry, `is ${after}`);
       this.done++;
       return true;
-    } catch {
+    } catch (error) {
+      note(entry, `failed: ${(error as Error).message}`.slice(0, 200));
       this.failed++;
       return false;
     } finally {
@@ -69,8 +74,11 @@ export class Model {
 
   /** Notes what was found, so that the load can go on from there. */
   settle(there: ReadonlyMap<string, string>): void {
-    for (const [key, entry] of this.#entries)
-      if (entry.known === "unsure") entry.known = there.has(key) ? "present" : "absent";
+    for (const [key, entry] of this.#entries) {
+      if (entry.known !== "unsure") continue;
+      entry.known = there.has(key) ? "present" : "absent";
+      note(entry, `found ${entry.known}`);
+    }
   }
 
   /** Forgets things of a kind, for those that do not outlive what happened. */
@@ -79,16 +87,22 @@ export class Model {
   }
 }
 
+function note(entry: Entry, what: string): void {
+  entry.history.push(`${new Date().toISOString().slice(11)} ${what}`);
+  if (entry.history.length > 12) entry.history.shift();
+}
+
 /**
  * What is wrong with what is there: a sentence for each promise that is not kept.
  * @param there things by kind and name, with what they look like
  */
 export function broken(promises: Promises, there: ReadonlyMap<string, string>): string[] {
   const wrong: string[] = [];
-  for (const [key, { known, detail }] of promises) {
+  for (const [key, { known, detail, history }] of promises) {
     const found = there.get(key);
-    if (known === "present" && found === undefined) wrong.push(`${key} was promised and is not there`);
-    else if (known === "absent" && found !== undefined) wrong.push(`${key} was removed and is there`);
+    const told = `(${history.join("; ")})`;
+    if (known === "present" && found === undefined) wrong.push(`${key} was promised and is not there ${told}`);
+    else if (known === "absent" && found !== undefined) wrong.push(`${key} was removed and is there ${told}`);
     else if (known === "present" && detail !== "" && found !== "" && found !== detail)
       wrong.push(`${key} should be ${detail} and is ${found}`);
   }

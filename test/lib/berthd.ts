@@ -37,9 +37,12 @@ export class Berthd extends Daemon {
     return [builtBerthd, "--root", this.root, "--state", this.state, "--address", this.address, ...level];
   }
 
-  /** It listens when it serves; the socket of a daemon that was killed refuses. */
-  protected override isReady(): Promise<boolean> {
-    return canConnect(this.address);
+  /**
+   * It says so, and listens. Either alone is not enough: a child that a killed daemon was just starting has its socket
+   * for a moment more.
+   */
+  protected override async isReady(log: string): Promise<boolean> {
+    return log.includes("berthd is ready") && (await canConnect(this.address));
   }
 }
 
