@@ -243,8 +243,9 @@ export class SnapshotService {
       if (this.#records.hasChildren(snapshotter, namespace, key)) {
         throw failedPrecondition("cannot remove snapshot with child: failed precondition");
       }
-      this.#records.remove(snapshotter, namespace, key);
+      // The collector looks at the record once more: it may have been labelled, or made, since it was found unneeded.
       alongside();
+      this.#records.remove(snapshotter, namespace, key);
     };
     const record = this.#lookup.record(snapshotter, namespace, key);
     if (this.#records.hasChildren(snapshotter, namespace, key)) {

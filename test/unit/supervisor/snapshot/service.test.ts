@@ -2,6 +2,7 @@
 
 import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { Collector } from "../../../../supervisor/gc/collector.ts";
 import { overlayCapabilities } from "../../../../supervisor/snapshot/overlay.ts";
 import { Kind } from "../../../../supervisor/snapshot/snapshotter.ts";
 import { openFixture } from "./fixture.ts";
@@ -234,4 +235,28 @@ test("what is mounted on the directory of a snapshot is not emptied with it", as
   } finally {
     Bun.spawnSync(["umount", path]);
   }
+});
+
+test("a snapshot that is made while the collector marks, and needed by its own label alone, stays", async () => {
+  await using fixture = openFixture();
+  const { service, database } = fixture;
+  const nothing = async (): Promise<void> => undefined;
+  const collector = new Collector({
+    database,
+    publisher: { publish: () => undefined },
+    content: { hasWriter: () => false },
+    waste: { removeBlobs: nothing, removeIngests: nothing, sweep: nothing, sweepIngests: nothing },
+    snapshots: service,
+    policy: { pauseThreshold: 0.5, deletionThreshold: 0, mutationThreshold: 0, scheduleDelay: 0, startupDelay: 1e9 },
+    sliceMs: 0,
+  });
+  // At any of the moments at which the collector lets others work.
+  for (let pauses = 0; pauses < 40; pauses++) {
+    const collected = collector.collect();
+    for (let pause = 0; pause < pauses; pause++) await new Promise((resolve) => setImmediate(resolve));
+    await service.prepare(ns, undefined, overlay, `key${pauses}`, "", { "containerd.io/gc.root": "now" });
+    await collected;
+    expect(await service.stat(ns, overlay, `key${pauses}`)).toMatchObject({ name: `key${pauses}` });
+  }
+  await collector.close();
 });
