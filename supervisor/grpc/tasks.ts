@@ -65,7 +65,7 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
         request.checkpoint ?? undefined,
       );
       try {
-        const pid = await tasks.create(namespace, containerId, {
+        const wanted = {
           spec: container.spec?.value ?? undefined,
           runtime: request.runtimePath || runtime,
           options: given?.value?.length ? given : (container.runtime?.options ?? options.configuredOptions?.(runtime)),
@@ -76,7 +76,8 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
           rootfs,
           checkpoint: checkpoint.path,
           sandbox: sandboxOf(options, namespace, container.sandbox, known),
-        });
+        };
+        const pid = await tasks.create(namespace, containerId, wanted, context.signal);
         if (checkpoint.path !== "") unpacked.set(`${namespace}/${containerId}`, checkpoint.discard);
         return { containerId, pid };
       } catch (error) {

@@ -2,9 +2,9 @@
 
 import { messageOf } from "../../proto/errdefs.ts";
 import type { containerd } from "../../proto/gen/supervisor.js";
-import type { NewTask, TaskManager } from "../task/manager.ts";
+import type { TaskManager } from "../task/manager.ts";
 import type { Sandboxes } from "../task/sandbox.ts";
-import { isNotFound, type Task } from "../task/task.ts";
+import { isNotFound, type NewTask, type Task } from "../task/task.ts";
 import { restartLabels } from "./policy.ts";
 
 /** A container's record. */

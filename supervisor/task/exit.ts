@@ -1,6 +1,7 @@
 /** How a process ended. */
 
 import type { google } from "../../proto/gen/supervisor.js";
+import { now } from "../event/exchange.ts";
 
 export type Timestamp = google.protobuf.Timestamp.$Properties;
 
@@ -13,7 +14,12 @@ export interface Exit {
 }
 
 /** Of a container whose end nobody knows (core/runtime: UnknownExitStatus). */
-export const UNKNOWN_STATUS = 255;
+const UNKNOWN_STATUS = 255;
+
+/** The end of a container that nobody saw. */
+export function unknownEnd(): Exit {
+  return { pid: 0, status: UNKNOWN_STATUS, at: now() };
+}
 
 /** What Go's zero time is in protobuf: containerd sends it for "never". */
 export const never: Timestamp = { seconds: -62_135_596_800, nanos: 0 };

@@ -6,37 +6,22 @@
  * up before its id can be used again. No call waits for another task's.
  */
 
-import { alreadyExists, messageOf, notFound } from "../../proto/errdefs.ts";
-import type { containerd } from "../../proto/gen/supervisor.js";
-import { type Envelope, type Exchange, now } from "../event/exchange.ts";
+import { alreadyExists, ContainerdError, messageOf, notFound } from "../../proto/errdefs.ts";
+import { Code } from "../../proto/ttrpc/status.ts";
+import type { Envelope, Exchange } from "../event/exchange.ts";
 import type { Log } from "../log/log.ts";
 import { Adoption } from "./adoption.ts";
 import { Bundle, type BundleRoots } from "./bundle.ts";
 import { Burials, keyOf } from "./burials.ts";
-import type { Endpoint } from "./endpoint.ts";
-import { type Exit, UNKNOWN_STATUS } from "./exit.ts";
+import { type Exit, unknownEnd } from "./exit.ts";
 import { Holds } from "./holds.ts";
-import type { Any, Caller } from "./launch.ts";
+import type { Caller } from "./launch.ts";
 import { fieldsOf, type Opening, openInSandbox, openNew, prefixed } from "./open.ts";
 import type { ShimPool } from "./pool.ts";
 import type { Programs } from "./program.ts";
 import { ShimClosedError } from "./shim.ts";
-import { isNotFound, type Stdio, type Task } from "./task.ts";
+import { isNotFound, type NewTask, type Task } from "./task.ts";
 import { type News, observe, tellEnd } from "./telling.ts";
-
-/** What a new task is to be. */
-export interface NewTask extends Stdio {
-  /** JSON of the runtime specification. */
-  readonly spec: Uint8Array | undefined;
-  /** Name or path of the runtime. */
-  readonly runtime: string;
-  readonly options: Any | undefined;
-  readonly rootfs: readonly containerd.types.Mount.$Properties[];
-  /** Directory of a checkpoint's images; empty for none. */
-  readonly checkpoint: string;
-  /** The sandbox that the container is in, and where its shim is; undefined for none. */
-  readonly sandbox: { readonly id: string; readonly endpoint: Endpoint } | undefined;
-}
 
 /** What a manager works with. */
 export interface ManagerOptions {
@@ -57,8 +42,11 @@ const STOP_MS = 3_000;
 export class TaskManager {
   readonly #options: ManagerOptions;
   readonly #tasks = new Map<string, Task>();
-  /** Creates under way: they end, and never reject. */
-  readonly #creating = new Map<string, Promise<unknown>>();
+  /** Creates under way, which end and never reject, and whether their callers have gone. */
+  readonly #creating = new Map<
+    string,
+    { readonly ended: Promise<unknown>; readonly signal: AbortSignal | undefined }
+  >();
   /** Clean-ups under way. */
   readonly #holds = new Holds();
   readonly #burials: Burials;
@@ -80,18 +68,20 @@ export class TaskManager {
 
   /**
    * Makes a bundle, starts a shim for it and creates the container in it.
+   * @param signal aborted when the caller has gone: then nothing is left either
    * @returns the pid of init
    * @throws ContainerdError AlreadyExists; Unknown with what went wrong, and then nothing is left
    */
-  async create(namespace: string, id: string, wanted: NewTask): Promise<number> {
+  async create(namespace: string, id: string, wanted: NewTask, signal?: AbortSignal): Promise<number> {
     const key = keyOf({ namespace, id });
-    const isKnown = this.#tasks.has(key) && this.#adoption.of(key) === undefined;
-    if (isKnown || this.#creating.has(key)) throw taskExists(id);
-    const work = this.#create(new Bundle(this.#options.roots, namespace, id), wanted);
-    this.#creating.set(
-      key,
-      work.catch(() => undefined),
-    );
+    for (let other = this.#creating.get(key); other !== undefined; other = this.#creating.get(key)) {
+      // One that nobody waits for leaves nothing behind.
+      if (other.signal?.aborted !== true) throw taskExists(id);
+      await other.ended;
+    }
+    if (this.#tasks.has(key) && this.#adoption.of(key) === undefined) throw taskExists(id);
+    const work = this.#create(new Bundle(this.#options.roots, namespace, id), wanted, signal);
+    this.#creating.set(key, { ended: work.catch(() => undefined), signal });
     try {
       return await work;
     } finally {
@@ -99,7 +89,7 @@ export class TaskManager {
     }
   }
 
-  async #create(bundle: Bundle, wanted: NewTask): Promise<number> {
+  async #create(bundle: Bundle, wanted: NewTask, signal: AbortSignal | undefined): Promise<number> {
     const key = keyOf(bundle);
     // What was here before goes first; it may turn out to be alive.
     await this.#adoption.of(key);
@@ -112,7 +102,10 @@ export class TaskManager {
     const task = await this.#start(bundle, wanted).catch(failed);
     this.add(task);
     try {
-      return await task.create(wanted);
+      const pid = await task.create(wanted);
+      // Nobody would know of it, or take it away.
+      if (signal?.aborted) throw new ContainerdError(Code.Canceled, "context canceled");
+      return pid;
     } catch (error) {
       this.#tasks.delete(key);
       await this.#undo(task);
@@ -216,7 +209,7 @@ export class TaskManager {
     const creating = this.#creating.get(key);
     if (creating !== undefined) {
       // Until then its shim does not know the container, and cannot let go of it either.
-      await creating;
+      await creating.ended;
       if (this.#tasks.get(key) !== task) throw notFound(`task ${task.id} not found`);
     }
     try {
@@ -286,11 +279,6 @@ export class TaskManager {
     }
     this.#tasks.clear();
   }
-}
-
-/** The end of a container that nobody saw. */
-function unknownEnd(): Exit {
-  return { pid: 0, status: UNKNOWN_STATUS, at: now() };
 }
 
 function taskExists(id: string): Error {

@@ -7,6 +7,7 @@ import { ContainerdError, notFound } from "../../proto/errdefs.ts";
 import type { containerd } from "../../proto/gen/supervisor.js";
 import { Code } from "../../proto/ttrpc/status.ts";
 import type { Bundle } from "./bundle.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { Exit } from "./exit.ts";
 import type { Any } from "./launch.ts";
 import type { Program } from "./program.ts";
@@ -21,6 +22,20 @@ export interface Stdio {
 }
 
 type Mount = containerd.types.Mount.$Properties;
+/** What a new task is to be. */
+export interface NewTask extends Stdio {
+  /** JSON of the runtime specification. */
+  readonly spec: Uint8Array | undefined;
+  /** Name or path of the runtime. */
+  readonly runtime: string;
+  readonly options: Any | undefined;
+  readonly rootfs: readonly Mount[];
+  /** Directory of a checkpoint's images; empty for none. */
+  readonly checkpoint: string;
+  /** The sandbox that the container is in, and where its shim is; undefined for none. */
+  readonly sandbox: { readonly id: string; readonly endpoint: Endpoint } | undefined;
+}
+
 /** The state of a process, as the shim tells it. */
 export type State = ReturnType<typeof containerd.task.v2.StateResponse.decode>;
 

@@ -122,6 +122,27 @@ for (const delay of [0, 5, 15, 30, 60]) {
   });
 }
 
+for (const patience of [5, 25, 60]) {
+  suite.test(
+    `a Create whose caller gives up after ${patience} ms leaves a task that it was told of, or none`,
+    async (context) => {
+      const { tasks } = context;
+      const id = context.id();
+      await tasks.createContainer(id, imageName, ["sleep", "1000"], runc);
+      const created = await tasks.createTask(id, {}, {}, patience).catch((error: unknown) => error);
+      if (created instanceof Error) {
+        await waitFor("the task to go", async () => {
+          const found = await tasks.get(id).catch((error: unknown) => error);
+          return found instanceof RpcError && found.code === code.notFound;
+        });
+        await tasks.createTask(id);
+      }
+      await tasks.start(id);
+      expect(await tasks.killAndFinish(id)).toBe(137);
+    },
+  );
+}
+
 for (const delay of [0, 4, 8, 14]) {
   suite.test(`R05 the daemon dies ${delay} ms into a Delete: what is left can be deleted`, async (context) => {
     const { daemon, tasks } = context;

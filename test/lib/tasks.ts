@@ -108,10 +108,10 @@ export class Tasks {
    * Makes the task of a container that exists.
    * @param more further fields of the request, such as `options`; `rootfs` replaces the snapshot's mounts
    */
-  async createTask(id: string, io: Stdio = {}, more: Record<string, unknown> = {}): Promise<number> {
+  async createTask(id: string, io: Stdio = {}, more: Record<string, unknown> = {}, timeout?: number): Promise<number> {
     const rootfs = more["rootfs"] ?? (await this.#snapshotMounts(id));
     const request = { containerId: id, ...io, ...more, rootfs };
-    const answer = await this.call("Create", "CreateRequest", request, "PidResponse");
+    const answer = await this.call("Create", "CreateRequest", request, "PidResponse", timeout);
     return Number(answer["pid"]);
   }
 

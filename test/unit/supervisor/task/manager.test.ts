@@ -12,8 +12,9 @@ import { listen } from "../../../../shim/linux/index.ts";
 import { type Envelope, Exchange } from "../../../../supervisor/event/exchange.ts";
 import { silent } from "../../../../supervisor/log/log.ts";
 import { Bundle } from "../../../../supervisor/task/bundle.ts";
-import { type NewTask, TaskManager } from "../../../../supervisor/task/manager.ts";
+import { TaskManager } from "../../../../supervisor/task/manager.ts";
 import { Programs } from "../../../../supervisor/task/program.ts";
+import type { NewTask } from "../../../../supervisor/task/task.ts";
 import { waitFor } from "../../../lib/wait.ts";
 
 const v2 = containerd.task.v2;
@@ -41,6 +42,7 @@ class PaperShim {
   creating: Promise<unknown> = Promise.resolve();
   state = containerd.v1.types.Status.RUNNING;
   isThere = true;
+  deletes = 0;
 
   constructor(socket: string) {
     this.socket = socket;
@@ -55,6 +57,7 @@ class PaperShim {
       }),
       Delete: unary(v2.DeleteRequest, v2.DeleteResponse, () => {
         if (!this.isThere) throw notFound("container not created: not found");
+        this.deletes++;
         return { pid: 42, exitStatus: 5 };
       }),
       Wait: unary(v2.WaitRequest, v2.WaitResponse, async ({ execId }) => {
@@ -165,6 +168,20 @@ test("a Delete in the midst of a Create comes after it", async () => {
   resolve();
   expect(await creating).toBe(42);
   expect((await deleting).status).toBe(5);
+  expect(await manager.create("ns", "c", wanted)).toBe(42);
+});
+
+test("a Create whose caller has gone meanwhile leaves no task", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  shim.creating = promise;
+  const controller = new AbortController();
+  const creating = manager.create("ns", "c", wanted, controller.signal).catch((error: Error) => error.message);
+  await waitFor("the task", () => manager.find("ns", "c") !== undefined);
+  controller.abort();
+  resolve();
+  expect(await creating).toContain("context canceled");
+  expect(shim.deletes).toBe(1);
+  expect(manager.find("ns", "c")).toBeUndefined();
   expect(await manager.create("ns", "c", wanted)).toBe(42);
 });
 
