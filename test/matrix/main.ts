@@ -195,6 +195,7 @@ function filesOf(row: Row): string[] {
   return (row.files ?? allFiles)
     .flatMap((glob) => [...new Glob(glob).scanSync(root)])
     .filter((path) => row.having === undefined || row.having.test(readFileSync(join(root, path), "utf8")))
+    .filter((path) => !row.without?.test(path))
     .filter((path) => !options.quick || row.files !== undefined || quickFiles.test(path))
     .filter((path) => filterFor(path) !== "none")
     .sort();

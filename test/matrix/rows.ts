@@ -17,6 +17,8 @@ export interface Row {
   readonly files?: readonly string[];
   /** Of these files, only those whose text has it. */
   readonly having?: RegExp;
+  /** Of these files, none whose path has it. */
+  readonly without?: RegExp;
   /** Fetches what the row needs. Answers why it cannot run, or undefined when it can. */
   prepare(): Promise<string | undefined>;
   /** The command that runs a command in the row, within a limit; a virtual machine comes up anew for each. */
@@ -75,6 +77,8 @@ function containerd(version: string): Row {
   return {
     name: `containerd-${version}`,
     about: `containerd ${version} on this machine`,
+    // What berthd does has nothing to do with a containerd beside it, and clients of every version have test:ctr.
+    without: /\/berthd-/,
     prepare: async () => (tool === undefined ? absent("with-containerd") : await fetched([tool, "--path", version])),
     wrap: (command) => ({
       argv: [tool ?? "", version, "--", "timeout", "--kill-after=10", "400", ...command],
