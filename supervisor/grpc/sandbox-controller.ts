@@ -57,7 +57,7 @@ export function sandboxControllerService(
     },
     async Wait({ sandboxId, sandboxer }, context) {
       if (isPods(sandboxer)) throw unknown(`failed to get exit channel. ${JSON.stringify(sandboxId)}`);
-      const { exitStatus, exitedAt } = await sandboxes.wait(context.namespace, sandboxId);
+      const { exitStatus, exitedAt } = await sandboxes.wait(context.namespace, sandboxId, context.signal);
       const end = { exitStatus, exitedAt: timeOr(exitedAt) };
       tell(publisher, context, "exit", SandboxExit.encode({ sandboxId, ...end }).finish());
       return end;

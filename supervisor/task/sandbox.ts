@@ -161,9 +161,10 @@ export class Sandboxes {
     return true;
   }
 
-  async wait(namespace: string, id: string) {
+  /** @param signal ends the waiting */
+  async wait(namespace: string, id: string, signal: AbortSignal) {
     const task = await this.#get(namespace, id);
-    return this.#call(task, "WaitSandbox", { sandboxId: id }, `failed to wait sandbox ${id}`);
+    return this.#call(task, "WaitSandbox", { sandboxId: id }, `failed to wait sandbox ${id}`, signal);
   }
 
   /** @returns undefined when there is no such sandbox: it has ended */
@@ -229,6 +230,7 @@ export class Sandboxes {
     method: M,
     request: Request<M>,
     prefix?: string,
+    signal?: AbortSignal,
   ): Promise<Response<M>> {
     const [codec, answer, timeoutMs] = methods[method];
     try {
@@ -238,7 +240,7 @@ export class Sandboxes {
         codec as Encoder<Request<M>>,
         answer as unknown as Decoder<Response<M>>,
         request,
-        timeoutMs === 0 ? {} : { timeoutMs },
+        { ...(timeoutMs === 0 ? {} : { timeoutMs }), ...(signal === undefined ? {} : { signal }) },
       );
     } catch (error) {
       throw prefix === undefined ? error : prefixed(prefix, error);
