@@ -46,6 +46,11 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
     unpacked.delete(key);
     await remove?.();
   };
+  const deleteTask = async (task: Task): Promise<Exit> => {
+    const exit = await tasks.delete(task);
+    await discard(task.namespace, task.id);
+    return exit;
+  };
   const taskOf = (context: CallContext, containerId: string): Promise<Task> => {
     const { namespace } = context;
     containers.get(namespace, containerId);
@@ -91,12 +96,12 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
       return { pid };
     },
     async Delete({ containerId }, context) {
-      const exit = await tasks.delete(await taskOf(context, containerId));
-      await discard(context.namespace, containerId);
-      return deleted("", exit);
+      return deleted("", await deleteTask(await taskOf(context, containerId)));
     },
     async DeleteProcess({ containerId, execId }, context) {
-      return deleted(execId, await (await taskOf(context, containerId)).deleteExec(execId));
+      const task = await taskOf(context, containerId);
+      // Without an exec's id it is init that is meant, and with it the whole task.
+      return deleted(execId, await (execId === "" ? deleteTask(task) : task.deleteExec(execId)));
     },
     async Get({ containerId, execId }, context) {
       const task = await taskOf(context, containerId);

@@ -175,6 +175,19 @@ suite.test("R05 a Delete whose caller has gone goes on, and the next one joins i
   await tasks.removeContainer(c);
 });
 
+suite.test("a DeleteProcess of init is a Delete: no task without a container stays behind", async (context) => {
+  const { daemon, tasks } = context;
+  const id = context.id();
+  await daemon.runDetached(id, shell("exit 3"));
+  await tasks.wait(id);
+  expect(await tasks.deleteExec(id, "")).toMatchObject({ exitStatus: 3 });
+  await expect(tasks.get(id)).rejects.toThrow(`task ${id} not found`);
+  await tasks.createTask(id);
+  await tasks.start(id);
+  await tasks.wait(id);
+  await tasks.finish(id);
+});
+
 suite.test("R02 R08 a shim that dies with the daemon: what it ran is ended, and told once", async (context) => {
   const { daemon, tasks, events } = context;
   const id = context.id();
