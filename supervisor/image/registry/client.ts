@@ -95,19 +95,26 @@ export class HostClient {
   async #authorized(request: Request, signal: AbortSignal): Promise<Response> {
     for (let refusals = 0; ; refusals++) {
       const authorization = await this.#authorizer.header(request.scopes, signal);
-      const response = await this.#redirected(request, authorization, signal);
-      if (response.status !== 401) return response;
+      const { response, isOwn } = await this.#redirected(request, authorization, signal);
+      // Somebody else than the host, to whom it has sent us, may not ask for what it is to be shown.
+      if (response.status !== 401 || !isOwn) return response;
       if (!(await this.#authorizer.refused(response, request.scopes, authorization, refusals > 0))) return response;
       await response.body?.cancel();
     }
   }
 
-  async #redirected(request: Request, authorization: string | undefined, signal: AbortSignal): Promise<Response> {
+  /** Sends a request to where it leads. @returns the answer, and whether the host itself gave it */
+  async #redirected(
+    request: Request,
+    authorization: string | undefined,
+    signal: AbortSignal,
+  ): Promise<{ response: Response; isOwn: boolean }> {
     let url = this.url(request.target);
     for (let redirects = 0; ; redirects++) {
+      const isOwn = this.#isOwn(url);
       const response = await this.#once(request, url, authorization, signal);
       const location = response.headers.get("location");
-      if (![301, 302, 303, 307, 308].includes(response.status) || location === null) return response;
+      if (![301, 302, 303, 307, 308].includes(response.status) || location === null) return { response, isOwn };
       await response.body?.cancel();
       if (redirects === MAX_REDIRECTS)
         throw new ContainerdError(Code.Unknown, `stopped after ${MAX_REDIRECTS} redirects`);

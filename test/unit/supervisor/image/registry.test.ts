@@ -272,6 +272,32 @@ test("nothing secret goes to where a host redirects", async () => {
   expect(told).not.toContain("s3cret");
 });
 
+test("a host that was redirected to cannot ask for the registry's credentials", async () => {
+  const registry = fake({ auth: "basic", username: "user", password: "secret" });
+  const [storage, thief] = [fake(), fake()];
+  const layer = registry.blob(large);
+  for (const challenge of [`Bearer realm="${thief.url}/token",service="x"`, "Basic realm=x"]) {
+    registry.faults.splice(0);
+    registry.faults.push(({ path }) =>
+      path.includes("/blobs/") ? Response.redirect(`${storage.url}/stolen`, 307) : undefined,
+    );
+    storage.faults.splice(0);
+    storage.faults.push(() => new Response("", { status: 401, headers: { "www-authenticate": challenge } }));
+    const repository = open(`${registry.host}/a:1`, { credentials: user });
+    expect(await failure(fetchTo(repository, layer))).toContain("401");
+  }
+  expect(thief.asked).toEqual([]);
+  for (const { headers } of storage.asked) expect(headers["authorization"]).toBeUndefined();
+});
+
+test("a registry on loopback that turns out to speak no TLS is shown credentials", async () => {
+  const registry = fake({ auth: "basic" });
+  const manifest = registry.manifest("a", "1", { hello: 1 });
+  expect(await open(`${registry.host}/a:1`, { credentials: user, hostDirectory: "" }).resolve(signal)).toEqual(
+    manifest,
+  );
+});
+
 test("redirects without end are given up", async () => {
   const registry = fake();
   registry.faults.push(({ path }) => new Response("", { status: 302, headers: { location: `${path}x` } }));
