@@ -26,7 +26,7 @@ export function sandboxControllerService(
       const { sandboxId, sandboxer, rootfs, options, netnsPath, annotations, sandbox } = request;
       if (isPods(sandboxer)) throw notFound(`failed to get sandbox ${JSON.stringify(sandboxId)} metadata: not found`);
       validateIdentifier(sandboxId, `invalid task id ${sandboxId}: `);
-      await sandboxes.create(context.namespace, sandboxId, {
+      const wanted = {
         runtime: sandbox?.runtime?.name || "io.containerd.runc.v2",
         runtimeOptions: sandbox?.runtime?.options ?? undefined,
         spec: sandbox?.spec?.value ?? undefined,
@@ -34,7 +34,8 @@ export function sandboxControllerService(
         options: options ?? undefined,
         netnsPath,
         annotations,
-      });
+      };
+      await sandboxes.create(context.namespace, sandboxId, wanted, context.signal);
       tell(publisher, context, "create", SandboxCreate.encode({ sandboxId }).finish());
       return { sandboxId };
     },

@@ -4,8 +4,9 @@
  */
 
 import { deadlines } from "../../proto/deadlines.ts";
-import { alreadyExists, messageOf, notFound, unknown } from "../../proto/errdefs.ts";
+import { alreadyExists, ContainerdError, messageOf, notFound, unknown } from "../../proto/errdefs.ts";
 import { containerd } from "../../proto/gen/supervisor.js";
+import { Code } from "../../proto/ttrpc/status.ts";
 import type { Log } from "../log/log.ts";
 import { Bundle, type BundleRoots } from "./bundle.ts";
 import { bury } from "./burial.ts";
@@ -102,8 +103,11 @@ export class Sandboxes {
     }
   }
 
-  /** @throws ContainerdError AlreadyExists; else what went wrong, and then nothing is left */
-  async create(namespace: string, id: string, wanted: NewSandbox): Promise<void> {
+  /**
+   * @param signal aborted when the caller has gone: then nothing is left
+   * @throws ContainerdError AlreadyExists; else what went wrong, and then nothing is left either
+   */
+  async create(namespace: string, id: string, wanted: NewSandbox, signal?: AbortSignal): Promise<void> {
     const { programs, caller, log, roots } = this.#options;
     const key = keyOf(namespace, id);
     await this.#loaded;
@@ -130,6 +134,10 @@ export class Sandboxes {
           throw prefixed(`failed to create sandbox ${id}`, error);
         },
       );
+      if (signal?.aborted) {
+        await this.#end(task);
+        throw new ContainerdError(Code.Canceled, "context canceled");
+      }
     } finally {
       this.#creating.delete(key);
     }

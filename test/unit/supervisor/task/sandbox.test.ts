@@ -24,6 +24,7 @@ let dir: string;
 let server: Server;
 let stopListening: () => void;
 let sandboxes: Sandboxes;
+let creating: Promise<unknown>;
 let waits: PromiseWithResolvers<number>[];
 
 beforeEach(() => {
@@ -34,10 +35,14 @@ beforeEach(() => {
   );
   chmodSync(join(dir, "shim"), 0o755);
   waits = [];
+  creating = Promise.resolve();
   server = new Server({ mapError: toStatus });
   server.register("containerd.task.v2.Task", { Shutdown: unary(ShutdownRequest, google.protobuf.Empty, () => ({})) });
   server.register("containerd.runtime.sandbox.v1.Sandbox", {
-    CreateSandbox: unary(api.CreateSandboxRequest, api.CreateSandboxResponse, () => ({})),
+    CreateSandbox: unary(api.CreateSandboxRequest, api.CreateSandboxResponse, async () => {
+      await creating;
+      return {};
+    }),
     WaitSandbox: unary(api.WaitSandboxRequest, api.WaitSandboxResponse, async () => {
       const wait = Promise.withResolvers<number>();
       waits.push(wait);
@@ -59,9 +64,30 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
+const wanted = {
+  runtime: "paper",
+  runtimeOptions: undefined,
+  spec: undefined,
+  rootfs: [],
+  options: undefined,
+  netnsPath: "",
+  annotations: {},
+};
+
+test("a Create whose caller has gone meanwhile leaves no sandbox", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  creating = promise;
+  const controller = new AbortController();
+  const created = sandboxes.create("n", "s", wanted, controller.signal).catch((error: Error) => error.message);
+  await Bun.sleep(100);
+  controller.abort();
+  resolve();
+  expect(await created).toContain("context canceled");
+  await sandboxes.create("n", "s", wanted);
+});
+
 test("who no longer waits for a sandbox is let go, and its end is told to the others alone", async () => {
-  const wanted = { runtime: "paper", runtimeOptions: undefined, spec: undefined, rootfs: [], options: undefined };
-  await sandboxes.create("n", "s", { ...wanted, netnsPath: "", annotations: {} });
+  await sandboxes.create("n", "s", wanted);
   const told: string[] = [];
   const service = sandboxControllerService(sandboxes, { publish: (_, topic) => void told.push(topic) });
   const metadata = new Metadata();
