@@ -139,7 +139,16 @@ async function surroundings(complaint: string): Promise<string> {
   const begun = [...ids].map((id) => `${id}: ${load.killed.has(id) ? "its end was begun" : "nobody ended it"}`);
   const files = await Promise.all([...ids].map(async (id) => (await run(["ls", "-la", daemon.bundle(id)])).stdout));
   const shims = findProcesses([...ids].map((id) => `-id ${id}`)).map((p) => p.argv.join(" ").trim());
-  return [...lines, ...begun, ...files, ...shims].join("\n");
+  const keys = new Set(complaint.match(/\b(?:work|done)-\d+\b/g) ?? []);
+  const snapshots = await Promise.all(
+    [...keys].map(async (key) => {
+      const { stdout, stderr } = await daemon.ctr(["snapshots", "--snapshotter", daemon.snapshotter, "info", key]);
+      return `${key}: ${stdout}${stderr}${(await run(["find", daemon.root, "-name", key])).stdout}`;
+    }),
+  );
+  const keep = process.env["BERTH_KEEP_DATABASE"];
+  if (keep !== undefined) await run(["sh", "-c", `mkdir -p ${keep}; cp ${daemon.root}/berth.db* ${keep}/`]);
+  return [...lines, ...begun, ...files, ...shims, ...snapshots].join("\n");
 }
 
 /** Waits for an answer; a call that is cut off says what the daemon had to say. */
