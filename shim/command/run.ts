@@ -52,9 +52,11 @@ export function run(setting: Setting): { server: Server; dump: () => object } {
     host,
     () => void end(deadlines.shutdown),
     () => trimmer.touch(),
+    // What was under way when the daemon died may have been the last.
+    () => watchOrphan(),
   );
   // A shim that nobody talks to and that has no container has been forgotten (R06, R09).
-  const watchOrphan = () => {
+  const watchOrphan = (): void => {
     clearTimeout(orphanTimer);
     if (server.connections > 0 || !service.isEmpty) return;
     orphanTimer = setTimeout(() => {

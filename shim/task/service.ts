@@ -22,15 +22,18 @@ export class TaskService {
   readonly #host: Host;
   readonly #onShutdown: () => void;
   readonly #onActivity: () => void;
+  readonly #onEmpty: () => void;
 
   /**
    * @param onShutdown called when a client asks an empty shim to end; the answer has not been sent yet
    * @param onActivity called for every request
+   * @param onEmpty called when there is no container any more, or none came to be
    */
-  constructor(host: Host, onShutdown: () => void, onActivity: () => void) {
+  constructor(host: Host, onShutdown: () => void, onActivity: () => void, onEmpty: () => void) {
     this.#host = host;
     this.#onShutdown = onShutdown;
     this.#onActivity = onActivity;
+    this.#onEmpty = onEmpty;
   }
 
   /** True when no container exists or is being made. */
@@ -66,6 +69,7 @@ export class TaskService {
       return { pid: container.init.pid };
     } finally {
       this.#creating.delete(id);
+      if (this.isEmpty) this.#onEmpty();
     }
   }
 
@@ -92,6 +96,7 @@ export class TaskService {
     const container = this.#container(id);
     const { pid, exit } = await container.delete(execId);
     if (execId === "" && this.containers.get(id) === container) this.containers.delete(id);
+    if (this.isEmpty) this.#onEmpty();
     return { pid, exitStatus: exit?.status ?? 0, exitedAt: timestamp(exit?.at) };
   }
 

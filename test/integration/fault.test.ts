@@ -7,7 +7,7 @@ import { Code } from "../../proto/ttrpc/index.ts";
 import { FakeRunc, faults } from "../fault/fake-runc.ts";
 import { run } from "../lib/command.ts";
 import { isAlive, readMemory } from "../lib/process.ts";
-import { expectStatus, processSpec, type Shim, type ShimRig, shimSuite, times } from "../lib/shim.ts";
+import { expectStatus, isLong, processSpec, type Shim, type ShimRig, shimSuite, times } from "../lib/shim.ts";
 import { waitFor } from "../lib/wait.ts";
 
 const { test } = shimSuite();
@@ -444,4 +444,37 @@ describe("a container that runc has already under this id", () => {
     await first.task.start(id);
     expect((await first.task.state(id)).status).toBe("RUNNING");
   });
+});
+
+describe("R06 R09 a client that goes away in the midst of the last thing: the shim ends a minute later", () => {
+  const options = { timeout: 90_000, skip: isLong ? undefined : "takes a minute: set BERTH_LONG=1" };
+  test(
+    "Delete",
+    async (rig) => {
+      const { shim, fake } = await withFake(rig, true);
+      await shim.task.kill(shim.id, 9);
+      await shim.task.wait(shim.id);
+      fake.on("delete", faults.hold);
+      const deleting = shim.task.delete(shim.id).catch(() => undefined);
+      await fake.reached();
+      shim.client.close();
+      await deleting;
+      fake.release();
+      await waitFor("the shim to end", () => !isAlive(shim.pid), { timeout: 75_000, interval: 200 });
+    },
+    options,
+  );
+  test(
+    "Create",
+    async (rig) => {
+      const { shim, fake } = await withFake(rig, false);
+      fake.on("create", faults.hang);
+      const creating = shim.create().catch(() => undefined);
+      await fake.reached();
+      shim.client.close();
+      await creating;
+      await waitFor("the shim to end", () => !isAlive(shim.pid), { timeout: 75_000, interval: 200 });
+    },
+    options,
+  );
 });
