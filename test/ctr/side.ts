@@ -104,10 +104,16 @@ export class Side {
       timeout: 3_000,
     }).catch(() => {});
     const all = this.#events.all();
-    const fresh = all.slice(this.#taken).filter((event) => !isFence(event, "fence-"));
+    const fresh = all.slice(this.#taken).filter((event) => !isFence(event, "fence-") && !isProbe(event));
     this.#taken = all.length;
     return fresh;
   }
+}
+
+/** What the collector's start has made; of several the last ones may come after it. Later ones would have a fence, too. */
+function isProbe(event: ContainerdEvent): boolean {
+  const labels = event.body["labels"] as Record<string, string> | undefined;
+  return event.topic === "/namespaces/update" && labels?.["probe"] !== undefined && labels["fence"] === undefined;
 }
 
 function isFence(event: ContainerdEvent, mark: string): boolean {
