@@ -77,6 +77,8 @@ export class Container {
   #oom: OomWatch | undefined;
   #pausing = false;
   #deletion: Promise<Deleted> | undefined;
+  /** Calls of `runc kill` that have not ended. */
+  readonly #signalling = new Set<Promise<void>>();
 
   private constructor(request: CreateRequest, spec: BundleSpec, host: Host) {
     const { options } = request;
@@ -272,10 +274,21 @@ export class Container {
     }
   }
 
+  /** `runc kill`; {@link #signalling} has it until it has ended. */
+  async #signal(signal: number, all: boolean): Promise<void> {
+    const kill = this.runc.kill(this.id, signal, all);
+    this.#signalling.add(kill);
+    try {
+      await kill;
+    } finally {
+      this.#signalling.delete(kill);
+    }
+  }
+
   /** Kills what init has left: by runc, and by the cgroup when runc fails, for init's exit waits for the others. */
   async #killAll(): Promise<void> {
     try {
-      await this.runc.kill(this.id, 9, true);
+      await this.#signal(9, true);
     } catch (error) {
       if (saysGone(error)) return;
       log.warn(`kill what init left: ${messageOf(error)}`, { container: this.id });
@@ -410,7 +423,7 @@ export class Container {
       throw invalidArgument(`signal ${signal} does not exist`);
     if (process.key === "") {
       if (process.state === "stopped" && !all) throw notFound(`process already finished: container ${this.id}`);
-      await this.runc.kill(this.id, signal, all).catch((error) => {
+      await this.#signal(signal, all).catch((error) => {
         throw killError(error, this.id);
       });
       return;
@@ -532,6 +545,8 @@ export class Container {
     const next = init.next("delete");
     await init.stdio?.drain();
     if (init.pid > 0) {
+      // `runc kill --all` freezes a cgroup of v1 while it works, and its processes may be gone before it has thawed it.
+      await Promise.allSettled(this.#signalling);
       await this.runc.delete(this.id, init.state !== "stopped").catch((error) => {
         if (!saysGone(error)) throw runtimeError(error, "OCI runtime delete failed");
       });

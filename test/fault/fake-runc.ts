@@ -26,6 +26,8 @@ export const faults = {
   hangInChild: `: >"$dir/reached"; sleep 1000; exit 1`,
   /** Waits for a file named "go" beside the program, then does its work. */
   hold: `: >"$dir/reached"; while [ ! -e "$dir/go" ]; do sleep 0.02; done`,
+  /** Does its work, then waits as {@link faults.hold} does. */
+  holdAfter: `"$real" "$@"; : >"$dir/reached"; while [ ! -e "$dir/go" ]; do sleep 0.02; done; exit 0`,
   /** Does its work, then waits for ever. */
   hangAfter: `"$real" "$@"; : >"$dir/reached"; exec sleep 1000`,
   /** Dies at once. */

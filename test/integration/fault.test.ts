@@ -234,6 +234,19 @@ describe("other verbs of runc", () => {
     expect((await t.delete(id)).exitStatus).toBe(137);
   });
 
+  test("T-KIL-4 a kill of all that has killed and still runs: runc delete waits for it, for it may hold the cgroup frozen", async (rig) => {
+    const { shim, fake } = await withFake(rig, true);
+    fake.on("kill", faults.holdAfter);
+    const kill = shim.task.kill(shim.id, 9, { all: true });
+    expect((await shim.task.wait(shim.id)).exitStatus).toBe(137);
+    const deletion = shim.task.delete(shim.id);
+    await Bun.sleep(300);
+    expect(fake.calls().some((call) => call.includes("delete"))).toBe(false);
+    fake.release();
+    await kill;
+    expect((await deletion).exitStatus).toBe(137);
+  });
+
   test("kill with 100 MB of rubbish: an error of one line, and the shim does not grow by it", async (rig) => {
     const { shim, fake } = await withFake(rig, true);
     await shim.task.pids(shim.id);
