@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { checkContent } from "./content.ts";
-import type { Finding } from "./finding.ts";
+import { type Finding, lineOf } from "./finding.ts";
 import { checkMetadata } from "./metadata.ts";
 import type { CheckRecords } from "./records.ts";
 import { checkSnapshots } from "./snapshots.ts";
@@ -16,7 +16,7 @@ export interface CheckOptions {
   readonly verify: boolean;
 }
 
-/** Everything that is wrong with these records at this moment. */
+/** Everything that is wrong with these records at this moment, in the same order each time. */
 export async function checkAll(records: CheckRecords, { root, state, verify }: CheckOptions): Promise<Finding[]> {
   const found = await Promise.all([
     checkContent(records, join(root, "io.containerd.content.v1.content"), verify),
@@ -24,7 +24,13 @@ export async function checkAll(records: CheckRecords, { root, state, verify }: C
     checkSnapshots(records, root),
     checkTasks(records, root, state),
   ]);
-  return found.flat();
+  return found.flatMap((findings) => findings.sort(byRank));
+}
+
+/** Errors before notes, then by name. */
+function byRank(a: Finding, b: Finding): number {
+  const [first, second] = [lineOf(a), lineOf(b)];
+  return first < second ? -1 : Number(first > second);
 }
 
 /**

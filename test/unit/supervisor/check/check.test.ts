@@ -62,9 +62,9 @@ test("blobs: there, missing, cut off, changed, without a record, damaged", async
   };
   const found = await find(records);
   expect(found).toEqual([
-    `error: content ${bad.digest}: is known to be damaged, and answered as not found: fetch it again`,
-    expect.stringMatching(/^error: content default\/sha256:\w+: its file has 3 bytes instead of 7: fetch it again$/),
     `error: content default/${missing.digest}: its file /root/io.containerd.content.v1.content/blobs/sha256/${"0".repeat(64)} is missing: fetch it again`,
+    expect.stringMatching(/^error: content default\/sha256:\w+: its file has 3 bytes instead of 7: fetch it again$/),
+    `error: content ${bad.digest}: is known to be damaged, and answered as not found: fetch it again`,
     `note: content ${extra.digest}: has a file and no record: garbage, removed in time`,
   ]);
   const verified = await find(records, true);
@@ -98,9 +98,9 @@ test("images without a blob, containers without a snapshot, snapshots without a 
     }),
   ).toEqual([
     "error: image default/docker.io/x:1: its blob sha256:1 is not there: pull it again, or remove it",
-    "note: container default/c1: its snapshot k of overlayfs is not there: a client has removed it, or never made it",
     "error: snapshot stargz/default/a: its parent b is not committed, and may change under it",
     "error: snapshot stargz/default/c: its parent d is not there",
+    "note: container default/c1: its snapshot k of overlayfs is not there: a client has removed it, or never made it",
   ]);
 });
 
