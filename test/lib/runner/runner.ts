@@ -100,7 +100,8 @@ export class Runner {
     const counts = `${tally.passed} passed${tally.failed ? `, ${tally.failed} failed` : ""}`;
     const skipped = tally.skipped ? `, ${tally.skipped} skipped` : "";
     this.#line(tally.failed === 0, path, begun, `${counts}${skipped}${note && ` (${note})`}`);
-    if (tally.failed > 0) console.log(ended.output.trimEnd());
+    // What passed tells nothing, and a log that is cut short must show what failed.
+    if (tally.failed > 0) console.log(ended.output.replace(/^\(pass\) .*\n/gm, "").trimEnd());
   }
 
   #line(passed: boolean, name: string, begun: number, note: string): void {
