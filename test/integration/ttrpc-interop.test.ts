@@ -12,6 +12,7 @@ import { run } from "../lib/command.ts";
 import { Daemon } from "../lib/daemon.ts";
 import { findBusybox } from "../lib/image.ts";
 import { expectNoLeak, inventory } from "../lib/leak.ts";
+import { rejection } from "../lib/outcome.ts";
 import { whyNoContainers } from "../lib/paths.ts";
 import { isAlive } from "../lib/process.ts";
 import { processScope } from "../lib/scope.ts";
@@ -181,11 +182,11 @@ describe("containerd-shim-runc-v2", () => {
 async function driveContainer(shim: GoShim, id: string): Promise<void> {
   const state = () => shim.call("State", task.StateRequest, task.StateResponse, { id });
   // Each refusal has Go's code, and leaves the connection in order.
-  await expect(state()).rejects.toMatchObject({ code: Code.NotFound });
+  expect(await rejection(state())).toMatchObject({ code: Code.NotFound });
   const absent = shim.call("Absent", task.StateRequest, task.StateResponse, { id });
-  await expect(absent).rejects.toMatchObject({ code: Code.Unimplemented });
+  expect(await rejection(absent)).toMatchObject({ code: Code.Unimplemented });
   const nowhere = shim.client.call("no.Service", "State", task.StateRequest, task.StateResponse, { id });
-  await expect(nowhere).rejects.toMatchObject({ code: Code.Unimplemented, message: "service no.Service" });
+  expect(await rejection(nowhere)).toMatchObject({ code: Code.Unimplemented, message: "service no.Service" });
 
   const { bundle } = shim;
   const created = await shim.call("Create", task.CreateTaskRequest, task.CreateTaskResponse, { id, bundle });
@@ -196,7 +197,7 @@ async function driveContainer(shim: GoShim, id: string): Promise<void> {
 
   const wait = shim.call("Wait", task.WaitRequest, task.WaitResponse, { id }, 20_000);
   const impatient = shim.call("Wait", task.WaitRequest, task.WaitResponse, { id }, 50);
-  await expect(impatient).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+  expect(await rejection(impatient)).toMatchObject({ code: Code.DeadlineExceeded });
   const states = await Promise.all(Array.from({ length: 200 }, state));
   expect(states.every((one) => one.status === 2)).toBe(true);
 
@@ -220,7 +221,7 @@ async function endShim(shim: GoShim, id: string): Promise<void> {
   if (outcome !== "answered") expect(outcome).toMatchObject({ code: Code.Unavailable });
   await shim.client.closed;
   const late = shim.call("State", task.StateRequest, task.StateResponse, { id });
-  await expect(late).rejects.toMatchObject({ code: Code.Unavailable });
+  expect(await rejection(late)).toMatchObject({ code: Code.Unavailable });
   await waitFor("the shim to end", () => !isAlive(shimPid ?? 0));
 }
 
@@ -338,7 +339,7 @@ describe("containerd", () => {
         const bad = client.call(name, "Forward", events.ForwardRequest, google.protobuf.Empty, {
           envelope: { timestamp: { seconds: 1 }, namespace: scope.token, topic: "no-slash", event: { type_url: "x" } },
         });
-        await expect(bad).rejects.toMatchObject({ code: Code.InvalidArgument });
+        expect(await rejection(bad)).toMatchObject({ code: Code.InvalidArgument });
         await forward("last", { metadata });
       } finally {
         client.close();

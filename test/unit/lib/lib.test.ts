@@ -5,6 +5,7 @@ import { CommandError, run } from "../../lib/command.ts";
 import { parseEvent } from "../../lib/events.ts";
 import { tar } from "../../lib/image.ts";
 import { expectNoLeak, inventory } from "../../lib/leak.ts";
+import { outcome } from "../../lib/outcome.ts";
 import { shimName } from "../../lib/paths.ts";
 import { descendantsOf, isAlive, readMemory, readProcess } from "../../lib/process.ts";
 import { findDeadRuns, isRunning } from "../../lib/runner/machine.ts";
@@ -21,8 +22,8 @@ describe("waitFor", () => {
 
   test("says what did not come, and why the last look failed", async () => {
     const never = waitFor("a miracle", () => Promise.reject(new Error("none today")), { timeout: 30 });
-    await expect(never).rejects.toThrow(WaitTimeout);
-    await expect(never).rejects.toThrow("timed out after 30 ms waiting for a miracle: none today");
+    expect(await outcome(never)).toThrow(WaitTimeout);
+    expect(await outcome(never)).toThrow("timed out after 30 ms waiting for a miracle: none today");
   });
 });
 
@@ -43,8 +44,8 @@ describe("run", () => {
 
   test("throws what the program said, with check", async () => {
     const failing = run(["sh", "-c", "echo no such luck >&2; exit 1"], { check: true });
-    await expect(failing).rejects.toThrow(CommandError);
-    await expect(failing).rejects.toThrow("exit code 1: no such luck");
+    expect(await outcome(failing)).toThrow(CommandError);
+    expect(await outcome(failing)).toThrow("exit code 1: no such luck");
   });
 });
 
@@ -137,7 +138,7 @@ describe("the leak check", () => {
       const before = inventory(scope);
       const child = Bun.spawn(["sleep", "77"], { env: { PATH: "/bin:/usr/bin", BERTH_TEST_RUN: scope.dir } });
       await waitFor("sleep to be seen", () => [...inventory(scope)].some((line) => line.endsWith("sleep 77")));
-      await expect(expectNoLeak(before, () => inventory(scope), 50)).rejects.toThrow(
+      expect(await outcome(expectNoLeak(before, () => inventory(scope), 50))).toThrow(
         /left behind:\n {2}process .*sleep 77/,
       );
       expect(sweep([scope.token]).join()).toContain("sleep 77");

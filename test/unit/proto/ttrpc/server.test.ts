@@ -11,6 +11,7 @@ import {
   TtrpcError,
   unary,
 } from "../../../../proto/ttrpc/index.ts";
+import { outcome } from "../../../lib/outcome.ts";
 import { frameOf, hex, openFds, RawPeer, requestOf, socketName, until } from "./wire.ts";
 
 const { KeyValue, Request } = ttrpc;
@@ -458,7 +459,7 @@ describe("shutdown", () => {
     await until(() => quiet.isClosed, "the quiet connection is closed");
     call(3, "Echo");
     expect((await peer.response(3)).code).toBe(Code.Unavailable);
-    await expect(RawPeer.connect(unix)).rejects.toThrow();
+    expect(await outcome(RawPeer.connect(unix))).toThrow();
     expect(over).toBe(false);
     const released = performance.now();
     gate.resolve();

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Client, Code, Server, unary } from "../../../../proto/ttrpc/index.ts";
 import { listen } from "../../../../shim/linux/connection.ts";
 import { connect } from "../../../../shim/linux/dial.ts";
+import { rejection } from "../../../lib/outcome.ts";
 import { ownDescriptors } from "../../../lib/process.ts";
 import { waitFor } from "../../../lib/wait.ts";
 
@@ -153,8 +154,8 @@ describe("connecting", () => {
   test("to nobody is Unavailable, and leaves no descriptor", async () => {
     const before = sockets();
     const unavailable = expect.objectContaining({ code: Code.Unavailable });
-    await expect(connect(join(dir, "missing"), 1_000)).rejects.toEqual(unavailable);
-    await expect(connect(join(dir, "x".repeat(200)), 1_000)).rejects.toEqual(unavailable);
+    expect(await rejection(connect(join(dir, "missing"), 1_000))).toEqual(unavailable);
+    expect(await rejection(connect(join(dir, "x".repeat(200)), 1_000))).toEqual(unavailable);
     await waitFor("the descriptors to be closed", () => sockets() === before);
   });
 
@@ -165,7 +166,7 @@ describe("connecting", () => {
     await server.shutdown({ graceMs: 0 });
     await client.closed;
     expect(client.isOpen).toBe(false);
-    await expect(call(client, "echo", new Uint8Array(1))).rejects.toEqual(
+    expect(await rejection(call(client, "echo", new Uint8Array(1)))).toEqual(
       expect.objectContaining({ code: Code.Unavailable }),
     );
   });

@@ -6,6 +6,7 @@ import { Exchange } from "../../../../supervisor/event/exchange.ts";
 import { eventsService } from "../../../../supervisor/grpc/events.ts";
 import { GrpcServer } from "../../../../supervisor/grpc/server.ts";
 import { GrpcClient } from "../../../lib/grpc.ts";
+import { outcome } from "../../../lib/outcome.ts";
 import { waitFor } from "../../../lib/wait.ts";
 
 const service = "containerd.services.events.v1.Events";
@@ -62,5 +63,5 @@ test("a subscriber that has gone is forgotten, and one with a wrong filter is to
   const wrong = (async () => {
     for await (const _ of client.stream(service, "Subscribe", { filters: ["topic=="] }));
   })();
-  expect(wrong).rejects.toThrow("expected value or quoted");
+  expect(await outcome(wrong)).toThrow("expected value or quoted");
 });

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { containerd, google } from "../../../../proto/gen/supervisor.js";
 import { ByteSender, DATA, receiveBytes, WINDOW_UPDATE } from "../../../../supervisor/image/stream/bytes.ts";
 import { type Message, Stream, Streams } from "../../../../supervisor/image/stream/streams.ts";
+import { outcome } from "../../../lib/outcome.ts";
 
 const { Data, WindowUpdate } = containerd.types.transfer;
 
@@ -71,7 +72,7 @@ test("a client that sends more than it may is cut off", async () => {
   })();
   // Nobody reads what the stream sends, so windows do not matter here: each is counted when it is granted.
   incoming.push(data(new Uint8Array(5 << 20)));
-  expect(taken).rejects.toThrow("more data sent than the window allows");
+  expect(await outcome(taken)).toThrow("more data sent than the window allows");
 });
 
 /** A client of containerd: grants 64 KiB whenever it has less. @returns what it got */
@@ -140,7 +141,7 @@ test("nothing is sent without a window, and a client that has gone ends the send
   incoming.push(update(10));
   expect(bytesOf((await first).value as Message)).toHaveLength(10);
   incoming.push(undefined);
-  expect(writing).rejects.toThrow("the receiver ended the stream");
+  expect(await outcome(writing)).toThrow("the receiver ended the stream");
 });
 
 test("absurd windows are refused", async () => {
@@ -148,7 +149,7 @@ test("absurd windows are refused", async () => {
     const incoming = new Incoming();
     const sender = new ByteSender(new Stream(incoming, new AbortController().signal));
     incoming.push(update(size));
-    expect(sender.write(new Uint8Array(100_000))).rejects.toThrow("invalid window update");
+    expect(await outcome(sender.write(new Uint8Array(100_000)))).toThrow("invalid window update");
   }
 });
 

@@ -22,6 +22,7 @@ import { Database } from "../../../../supervisor/store/database.ts";
 import { Leases } from "../../../../supervisor/store/leases.ts";
 import { Namespaces } from "../../../../supervisor/store/namespaces.ts";
 import { migrations } from "../../../../supervisor/store/schema.ts";
+import { outcome } from "../../../lib/outcome.ts";
 
 // The machine may be busy with other things.
 setDefaultTimeout(30_000);
@@ -63,7 +64,7 @@ function makeTree(name: string): string {
 }
 
 test("mounts that the client can make are left to it", async () => {
-  await expect(activations.activate(ns, undefined, "a", [mount("bind", dir, "rbind")], plain)).rejects.toThrow(
+  expect(await outcome(activations.activate(ns, undefined, "a", [mount("bind", dir, "rbind")], plain))).toThrow(
     "not implemented",
   );
   expect(activations.list(ns, [])).toEqual([]);
@@ -86,13 +87,13 @@ test("format fills in where earlier mounts are; the last is the client's", async
   expect(points.map((point, i) => readFileSync(join(point, i === 0 ? "a" : "b"), "utf8"))).toEqual(["a", "b"]);
   expect(info.system[0]?.type).toBe("overlay");
   expect(info.system[0]?.options).toEqual([`lowerdir=${points.join(":")}`, `x=${b}`]);
-  await expect(activations.activate(ns, undefined, "over", [mount("format/bind", a)], plain)).rejects.toThrow(
+  expect(await outcome(activations.activate(ns, undefined, "over", [mount("format/bind", a)], plain))).toThrow(
     'mount "over": already exists',
   );
   expect(activations.list(ns, ["labels.l==1"]).map(({ name }) => name)).toEqual(["over"]);
   await activations.deactivate(ns, "over");
   expect(readdirSync(join(dir, "t"))).toEqual([]);
-  await expect(activations.deactivate(ns, "over")).rejects.toThrow('missing mount "over" bucket: not found');
+  expect(await outcome(activations.deactivate(ns, "over"))).toThrow('missing mount "over" bucket: not found');
   expect(() => activations.info(ns, "over")).toThrow('mount "over" not found');
 });
 
@@ -117,9 +118,11 @@ test("mkdir makes directories within the roots alone", async () => {
   expect(info.system[0]?.options).toEqual([`upperdir=${dir}/up`]);
   expect(existsSync(`${dir}/up`)).toBe(true);
   for (const path of ["/tmp/outside-of-berth", `${dir}/../x`, "relative", `${dir}/..`]) {
-    await expect(
-      activations.activate(ns, undefined, "n", [mount("mkdir/bind", dir, `X-containerd.mkdir.path=${path}`)], plain),
-    ).rejects.toThrow(/no root found for mkdir path/);
+    expect(
+      await outcome(
+        activations.activate(ns, undefined, "n", [mount("mkdir/bind", dir, `X-containerd.mkdir.path=${path}`)], plain),
+      ),
+    ).toThrow(/no root found for mkdir path/);
   }
   expect(activations.list(ns, []).map(({ name }) => name)).toEqual(["m"]);
 });
@@ -128,21 +131,23 @@ test("links do not lead mkdir out of the roots", async () => {
   const outside = mkdtempSync(join(tmpdir(), "berth-outside-"));
   symlinkSync(outside, `${dir}/link`);
   const options = `X-containerd.mkdir.path=${dir}/link:0700:12:34`;
-  await expect(activations.activate(ns, undefined, "n", [mount("mkdir/bind", dir, options)], plain)).rejects.toThrow();
-  await expect(
-    activations.activate(ns, undefined, "n", [mount("format/mkdir/bind", dir, options)], plain),
-  ).rejects.toThrow(/no root found for mkdir path/);
+  expect(await outcome(activations.activate(ns, undefined, "n", [mount("mkdir/bind", dir, options)], plain))).toThrow();
+  expect(
+    await outcome(activations.activate(ns, undefined, "n", [mount("format/mkdir/bind", dir, options)], plain)),
+  ).toThrow(/no root found for mkdir path/);
   expect(statSync(outside).uid).toBe(0);
   rmSync(outside, { recursive: true });
 });
 
 test("a mount that fails leaves nothing", async () => {
-  await expect(
-    activations.activate(ns, undefined, "x", [mount("bind", makeTree("a"), "rbind"), mount("nosuchfs", "none")], {
-      labels: {},
-      temporary: true,
-    }),
-  ).rejects.toThrow(/mount failed nosuchfs none/);
+  expect(
+    await outcome(
+      activations.activate(ns, undefined, "x", [mount("bind", makeTree("a"), "rbind"), mount("nosuchfs", "none")], {
+        labels: {},
+        temporary: true,
+      }),
+    ),
+  ).toThrow(/mount failed nosuchfs none/);
   expect(activations.list(ns, [])).toEqual([]);
   expect(readdirSync(join(dir, "t"))).toEqual([]);
 });
@@ -166,7 +171,7 @@ test("an activation that is begun is not taken for one that a crash has left", a
   const synced = Promise.withResolvers<void>();
   const held = spyOn(database, "durable").mockImplementationOnce(() => synced.promise);
   const made = activations.activate(ns, undefined, "a", [mount("bind", makeTree("a"), "rbind")], temporary);
-  await expect(activations.deactivate(ns, "a")).rejects.toThrow('missing mount "a" bucket: not found');
+  expect(await outcome(activations.deactivate(ns, "a"))).toThrow('missing mount "a" bucket: not found');
   await activations.recover();
   synced.resolve();
   held.mockRestore();

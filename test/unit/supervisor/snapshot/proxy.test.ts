@@ -8,6 +8,7 @@ import { alreadyExists } from "../../../../proto/errdefs.ts";
 import { GrpcServer } from "../../../../supervisor/grpc/server.ts";
 import { snapshotsService } from "../../../../supervisor/grpc/snapshots.ts";
 import { ProxySnapshotter } from "../../../../supervisor/snapshot/proxy.ts";
+import { outcome } from "../../../lib/outcome.ts";
 import { type Fixture, openFixture } from "./fixture.ts";
 
 // The machine may be busy with other things.
@@ -172,7 +173,7 @@ test("while the other process is away calls fail at once; then they go through a
   await server.stop(0);
   const before = performance.now();
   expect(await failure(near.service.mounts(ns, remote, "key"))).toMatch(/^proxy snapshotter overlayfs: /);
-  expect(near.service.prepare(ns, undefined, remote, "other", "", {})).rejects.toThrow(
+  expect(await outcome(near.service.prepare(ns, undefined, remote, "other", "", {}))).toThrow(
     /^proxy snapshotter overlayfs: /,
   );
   await Bun.sleep(200);

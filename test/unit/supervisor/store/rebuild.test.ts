@@ -26,6 +26,7 @@ import { BACKUP, openDatabase } from "../../../../supervisor/store/open.ts";
 import { diskFull, isCreating } from "../../../../supervisor/store/reserve.ts";
 import { migrations } from "../../../../supervisor/store/schema.ts";
 import { textOf } from "../../../lib/api/transcript.ts";
+import { outcome, rejection } from "../../../lib/outcome.ts";
 
 let root: string;
 let lines: string[];
@@ -106,7 +107,7 @@ test("a database of a later version is refused and stays", async () => {
   const database = await open();
   database.run(`PRAGMA user_version = ${migrations.length + 1}`);
   database.close();
-  expect(open()).rejects.toThrow("install the newer berthd again");
+  expect(await outcome(open())).toThrow("install the newer berthd again");
   expect(readdirSync(root)).toContain("berth.db");
   expect(readdirSync(root).some((name) => name.includes("damaged"))).toBe(false);
 });
@@ -181,7 +182,7 @@ async function fillDamaged(): Promise<void> {
 /** A rebuild that ends as by a power cut, when some or none of the rows are in the new file. */
 async function cutOff(): Promise<void> {
   const durable = spyOn(Database.prototype, "durable").mockRejectedValueOnce(new Error("power cut"));
-  await expect(open()).rejects.toThrow("power cut");
+  expect(await outcome(open())).toThrow("power cut");
   durable.mockRestore();
   for (const end of ["", "-wal"]) rmSync(path() + end, { force: true });
   new Database(path(), migrations).close();
@@ -232,7 +233,7 @@ test("R25 a rebuild for which the disk has no room fails, and leaves no row out"
     if (isCreating(sql)) throw diskFull(path());
     return run.call(this, sql, ...bindings);
   });
-  await expect(open()).rejects.toMatchObject({ code: Code.ResourceExhausted });
+  expect(await rejection(open())).toMatchObject({ code: Code.ResourceExhausted });
   full.mockRestore();
   const rebuilt = await open();
   expect(stores(rebuilt).images.list("n1")).toHaveLength(20);

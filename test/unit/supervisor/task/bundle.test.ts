@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Bundle, type BundleRoots } from "../../../../supervisor/task/bundle.ts";
 import { findBundles, sweep } from "../../../../supervisor/task/load.ts";
+import { outcome } from "../../../lib/outcome.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "berth-bundle-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -82,13 +83,13 @@ test("a rootfs that is not empty and not a mount is not removed", async () => {
   const bundle = new Bundle(roots(), "default", "c1");
   await bundle.create(spec({}));
   writeFileSync(join(bundle.path, "rootfs", "precious"), "");
-  await expect(bundle.remove()).rejects.toThrow("failed to remove bundle rootfs");
+  expect(await outcome(bundle.remove())).toThrow("failed to remove bundle rootfs");
   expect(existsSync(join(bundle.path, "rootfs", "precious"))).toBe(true);
 });
 
 test("a specification that is no JSON leaves nothing", async () => {
   const bundle = new Bundle(roots(), "default", "c1");
-  await expect(bundle.create(new TextEncoder().encode('{"gidMappings"'))).rejects.toThrow();
+  expect(await outcome(bundle.create(new TextEncoder().encode('{"gidMappings"')))).toThrow();
   expect(existsSync(bundle.path)).toBe(false);
 });
 

@@ -9,6 +9,7 @@ import { Bundle } from "../../../../supervisor/task/bundle.ts";
 import { makeCall } from "../../../../supervisor/task/call.ts";
 import { type Caller, deleteShim, shimInfo, startShim } from "../../../../supervisor/task/launch.ts";
 import type { Program } from "../../../../supervisor/task/program.ts";
+import { outcome } from "../../../lib/outcome.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "berth-launch-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -56,10 +57,10 @@ test("a warning on stderr is passed on, and is no part of the answer (ST-5)", as
 });
 
 test("a failure is told in the shim's words", async () => {
-  await expect(start(shim("echo half; echo no luck >&2; exit 4"))).rejects.toThrow(
+  expect(await outcome(start(shim("echo half; echo no luck >&2; exit 4")))).toThrow(
     "start failed: half\nno luck\n: exit status 4",
   );
-  await expect(start({ path: "/nope", command: ["/nope"], isOwn: false })).rejects.toThrow("start failed:");
+  expect(await outcome(start({ path: "/nope", command: ["/nope"], isOwn: false }))).toThrow("start failed:");
 });
 
 test("a shim that wants bootstrap parameters gets them (ST-2, ST-12)", async () => {
@@ -81,14 +82,14 @@ test("delete answers how the container ended (DL-2)", async () => {
   expect(warnings).toEqual(["warning\n"]);
   const args = readFileSync(join(bundle.path, "args"), "utf8").trim();
   expect(args.endsWith(`-id c1 -bundle ${bundle.path} delete`)).toBe(true);
-  await expect(deleteShim(shim("echo broken >&2; exit 1"), caller, bundle, () => {})).rejects.toThrow(
+  expect(await outcome(deleteShim(shim("echo broken >&2; exit 1"), caller, bundle, () => {}))).toThrow(
     "broken\n: exit status 1",
   );
 });
 
 test("-info gives options on stdin and takes bytes (IN-1)", async () => {
   expect(await shimInfo(shim('[ "$1" = -info ] && cat'), undefined)).toHaveLength(0);
-  await expect(shimInfo(shim("echo why >&2; exit 2"), undefined)).rejects.toThrow('exit status 2 (stderr: "why\\n")');
+  expect(await outcome(shimInfo(shim("echo why >&2; exit 2"), undefined))).toThrow('exit status 2 (stderr: "why\\n")');
 });
 
 test("a waiting process that is gone takes nothing, however much it is told", async () => {

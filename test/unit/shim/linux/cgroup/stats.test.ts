@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { type Cgroup, CgroupGoneError, findCgroups, readStats } from "../../../../../shim/linux/cgroup/index.ts";
+import { outcome } from "../../../../lib/outcome.ts";
 import { decodeMetrics, plain } from "./message.ts";
 import { makeTree, pid, processFiles, type Tree, v1Mounts, v2Mount } from "./tree.ts";
 
@@ -142,7 +143,7 @@ describe("v1", () => {
     const fixture = v1Tree();
     const cgroup = findCgroups(pid, { root: fixture.root });
     fixture.remove("sys/fs/cgroup");
-    expect(readStats(cgroup)).rejects.toThrow(CgroupGoneError);
+    expect(await outcome(readStats(cgroup))).toThrow(CgroupGoneError);
   });
 });
 
@@ -251,6 +252,6 @@ describe("v2", () => {
     const fixture = v2Tree();
     const cgroup = findCgroups(pid, { root: fixture.root });
     fixture.remove("sys/fs/cgroup/c");
-    expect(readStats(cgroup)).rejects.toThrow("cgroup does not exist");
+    expect(await outcome(readStats(cgroup))).toThrow("cgroup does not exist");
   });
 });
