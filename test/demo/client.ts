@@ -143,17 +143,21 @@ export class DemoClient {
   async create(id: string, image: string, command: readonly string[], directory: string): Promise<DemoTask> {
     const snapshotter = this.#snapshotter;
     const { layer } = makeImage();
+    // A lease keeps the snapshot until the container refers to it.
+    const lease =
+      (await this.#grpc.call(Leases, "Create", { id: "demo-create" }, this.#options)).lease?.id ?? undefined;
     const { mounts } = await this.#grpc.call(
       Snapshots,
       "Prepare",
       { snapshotter, key: id, parent: layer.digest },
-      this.#options,
+      { ...this.#options, lease },
     );
     const spec = await makeSpec(directory, [...command], `/${this.#namespace}/${id}`);
     const value = new TextEncoder().encode(JSON.stringify(spec));
     const runtime = { name: "io.containerd.runc.v2" };
     const container = { id, image, runtime, spec: { type_url: specType, value }, snapshotter, snapshotKey: id };
     await this.#grpc.call("containerd.services.containers.v1.Containers", "Create", { container }, this.#options);
+    await this.#grpc.call(Leases, "Delete", { id: "demo-create" }, this.#options);
     const [stdin, stdout] = [join(directory, `${id}-in`), join(directory, `${id}-out`)];
     await run(["mkfifo", stdin, stdout], { check: true });
     const task = new DemoTask(stdin, stdout);
@@ -188,8 +192,9 @@ export class DemoClient {
   async remove(id: string): Promise<number> {
     const { exitStatus } = await this.#grpc.call(Tasks, "Wait", { containerId: id }, this.#options);
     await this.#grpc.call(Tasks, "Delete", { containerId: id }, this.#options);
-    await this.#grpc.call("containerd.services.containers.v1.Containers", "Delete", { id }, this.#options);
+    // In this order: a snapshot without a container is garbage, and may be collected before we come to it.
     await this.#grpc.call(Snapshots, "Remove", { snapshotter: this.#snapshotter, key: id }, this.#options);
+    await this.#grpc.call("containerd.services.containers.v1.Containers", "Delete", { id }, this.#options);
     return exitStatus;
   }
 
