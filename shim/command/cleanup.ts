@@ -7,6 +7,7 @@ import { listDirectory, readFileIfExists, readLink, removeFile } from "../linux/
 import { unmountRecursive } from "../linux/mount.ts";
 import { isRunning } from "../linux/process.ts";
 import { findProgram } from "../linux/program.ts";
+import { removeRest } from "../runc/rest.ts";
 import { answers, pathOf, socketPath } from "../socket.ts";
 import { runBriefly } from "./brief.ts";
 import type { Flags } from "./flags.ts";
@@ -108,12 +109,14 @@ async function runcDelete(bundle: Bundle, id: string, namespace: string): Promis
       process.stderr.write(`${name}: executable file not found, container ${id} is killed by its cgroup\n`);
       return false;
     }
-    const args = ["--root", runcRoot(options?.root, namespace)];
+    const root = runcRoot(options?.root, namespace);
+    const args = ["--root", root];
     if (options?.systemdCgroup === true) args.push("--systemd-cgroup");
     const { status, output } = await runBriefly([program, ...args, "delete", "--force", id], "stderr", RUNC_LIMIT);
     const said = new TextDecoder().decode(output).trim().slice(0, 1000);
     const why = status === undefined ? "did not end in time and was killed" : said || `exited with status ${status}`;
     if (status !== 0) process.stderr.write(`${name} delete --force ${id}: ${why}\n`);
+    else removeRest(root, id);
     return status === 0;
   } catch (error) {
     process.stderr.write(`${name} delete --force ${id}: ${messageOf(error)}\n`);

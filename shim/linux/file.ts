@@ -156,6 +156,15 @@ export function removeFile(path: string): void {
   }
 }
 
+/** Removes an empty directory; a missing one is fine. @throws ErrnoError */
+export function removeDirectory(path: string): void {
+  const bytes = cstring(path);
+  if (libc.rmdir(bytes) < 0) {
+    const error = errno();
+    if (error !== 2) throw new ErrnoError(error, "rmdir", path);
+  }
+}
+
 /** Creates a directory; an existing one is fine. @throws ErrnoError */
 export function makeDirectory(path: string, mode: number): void {
   const bytes = cstring(path);

@@ -5,6 +5,7 @@ import { close, memoryFile, O, open, position, readInto, rewind } from "../linux
 import { findProgram } from "../linux/program.ts";
 import type { Capture, Exit, Reaper, Watched } from "../linux/reaper.ts";
 import { lastLogError, lastPrinted, RuncError } from "./error.ts";
+import { removeRest } from "./rest.ts";
 
 /** Where runc is and how it is called for all containers of one Create. */
 export interface RuncConfig {
@@ -144,9 +145,10 @@ export class Runc {
     await this.#run(["kill", ...(all ? ["--all"] : []), id, String(signal)], {});
   }
 
-  /** `runc delete`; with `force` a living container is killed first. */
+  /** `runc delete`; with `force` a living container is killed first. @throws ErrnoError for what runc left and stays */
   async delete(id: string, force: boolean): Promise<void> {
     await this.#run(["delete", ...(force ? ["--force"] : []), id], {});
+    removeRest(this.config.root, id);
   }
 
   /** `runc ps`: the pids of the container's processes. */

@@ -1,12 +1,13 @@
 #!/bin/sh
 # A runc that fails on cue. It notes each call in "calls" beside itself; where a file on-VERB lies there, its shell text is
-# run first, with the call's arguments, and with $real (runc), $dir, $verb, $id, $pid_file, $log and $bundle set. What does
+# run first, with the call's arguments, and with $real (runc), $dir, $verb, $id, $root, $pid_file, $log and $bundle set. What does
 # not exit goes on to the real runc.
 dir=${0%/*}
 real=$(cat "$dir/real")
-verb= take= id= pid_file= log= bundle=
+verb= take= id= root= pid_file= log= bundle=
 for word in "$@"; do
   case $take in
+    --root) root=$word ;;
     --pid-file) pid_file=$word ;;
     --log) log=$word ;;
     --bundle) bundle=$word ;;

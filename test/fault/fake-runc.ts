@@ -30,6 +30,8 @@ export const faults = {
   holdAfter: `"$real" "$@"; : >"$dir/reached"; while [ ! -e "$dir/go" ]; do sleep 0.02; done; exit 0`,
   /** Does its work, then waits for ever. */
   hangAfter: `"$real" "$@"; : >"$dir/reached"; exec sleep 1000`,
+  /** Waits for ever at the moment when runc's own executable is bound over a file of the container's directory. */
+  hangBound: `mkdir -p "$root/$id"; touch "$root/$id/runc.x"; mount --bind "$real" "$root/$id/runc.x"; : >"$dir/reached"; exec sleep 1000`,
   /** Dies at once. */
   dieAtOnce: `kill -9 $$`,
   /** Does its work, then dies of a signal. */

@@ -272,6 +272,7 @@ describe("DL-8 RS-5 after SIGKILL of the shim", () => {
       name: "runc create begun",
       reach: holding("create", faults.hangInChild, (shim) => shim.create()),
     },
+    { name: "runc create bound", reach: holding("create", faults.hangBound, (shim) => shim.create()) },
     { name: "runc create done", reach: holding("create", faults.hangAfter, (shim) => shim.create()) },
     {
       name: "runc start begun",
@@ -282,6 +283,7 @@ describe("DL-8 RS-5 after SIGKILL of the shim", () => {
       },
     },
     { name: "runc exec begun", reach: holding("exec", faults.hang, (shim) => exec(shim, ["sleep", "1000"])) },
+    { name: "runc exec bound", reach: holding("exec", faults.hangBound, (shim) => exec(shim, ["true"])) },
     { name: "runc exec done", reach: holding("exec", faults.hangAfter, (shim) => exec(shim, ["sleep", "1000"])) },
     { name: "runc kill begun", reach: holding("kill", faults.hang, (shim) => shim.task.kill(shim.id)) },
     { name: "runc delete begun", reach: holding("delete", faults.hang, (shim) => shim.task.delete(shim.id)) },

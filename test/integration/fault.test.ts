@@ -46,6 +46,7 @@ describe("runc create", () => {
     ["fails after its work", faults.failAfter, Code.Unknown, /exited with status 7/],
     ["hangs", faults.hang, Code.DeadlineExceeded, /did not end in time and was killed/, short],
     ["hangs in a child", faults.hangInChild, Code.DeadlineExceeded, /did not end in time and was killed/, short],
+    ["hangs while it is bound", faults.hangBound, Code.DeadlineExceeded, /did not end in time and was killed/, short],
     [
       "hangs after its work",
       faults.hangAfter,
@@ -183,6 +184,7 @@ describe("other verbs of runc", () => {
       [faults.fail, Code.Unknown, /status 7/],
       [faults.dieAtOnce, Code.Unknown, /status 137/],
       [faults.hangInChild, Code.DeadlineExceeded, /did not end in time/],
+      [faults.hangBound, Code.DeadlineExceeded, /did not end in time/],
       [faults.lie, Code.Unknown, /no pid/],
       [faults.noPid, Code.Unknown, /no pid/],
       [faults.rubbishPid, Code.Unknown, /no pid/],
@@ -204,6 +206,7 @@ describe("other verbs of runc", () => {
     await rig.events.wait(shim.id, "exit");
     await shim.task.delete(shim.id);
     await waitFor("nothing to be left", () => !rig.leftOf(shim.bundle).some((line) => line.includes("sleep 1000")));
+    expect(rig.leftOf(shim.bundle).filter((line) => line.includes("/runc/"))).toEqual([]);
   });
 
   test("kill, pause, resume, update, ps and delete that hang: DeadlineExceeded, and the next call works", async (rig) => {
