@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { messageOf } from "../proto/errdefs.ts";
+import type { CheckRecords } from "./check/records.ts";
 import { packRuntimeOptions } from "./config/runtime-options.ts";
 import type { Config } from "./config.ts";
 import { ContentStore } from "./content/store.ts";
@@ -37,6 +38,8 @@ import { TaskRoom } from "./task/room.ts";
 
 /** Calls that still run when the daemon is told to end have this long. */
 const STOP_GRACE_MS = 1000;
+/** A check waits this long for layers that are on their way to disk. */
+const SETTLE_MS = 5000;
 
 /** A running daemon. */
 export class Daemon {
@@ -144,7 +147,10 @@ export class Daemon {
     const namespaces = new Namespaces(database, publisher);
     const leases = new Leases({ database, namespaces, collector });
     const images = new Images({ database, publisher, namespaces, leases, collector, backup: this.#backup });
-    const containers = new Containers({ database, publisher, namespaces, collector });
+    const containers = new Containers({
+      ...{ database, publisher, namespaces, collector },
+      settled: async (...snapshot) => this.#snapshots?.settled(...snapshot),
+    });
     const sandboxes = new Sandboxes({ database, namespaces });
     const content = await ContentStore.open({
       directory: join(root, "io.containerd.content.v1.content"),
@@ -219,6 +225,13 @@ export class Daemon {
     });
   }
 
+  /** Records for a check, when layers are on disk, or it is clear that they are not. */
+  async #records(): Promise<CheckRecords> {
+    const settled = this.#snapshots?.allSettled().catch(() => undefined);
+    await Promise.race([settled, Bun.sleep(SETTLE_MS)]);
+    return (await import("./check/records.ts")).readRecords(this.#database);
+  }
+
   #collected(ms: number, removed: Removed | undefined, error: unknown): void {
     this.#collections.ended(ms, removed === undefined);
     if (removed === undefined) this.#log.error("garbage collection failed", { error: messageOf(error) });
@@ -233,7 +246,7 @@ export class Daemon {
     const sources = {
       state: () => this.state(),
       metrics: () => this.#metrics(),
-      records: async () => (await import("./check/records.ts")).readRecords(this.#database),
+      records: () => this.#records(),
     };
     this.#aside = await Aside.start(this.#config, sources, this.#log);
     await clearSocket(grpc.address);

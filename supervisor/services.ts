@@ -93,6 +93,7 @@ export function registerServices(server: GrpcServer, rooms: Rooms): void {
         checkpoints: new Checkpoints(content, diff),
         containers,
         configuredOptions: rooms.configuredOptions,
+        settled: (...snapshot) => rooms.snapshots.settled(...snapshot),
         log,
       }),
     )

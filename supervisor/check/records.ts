@@ -10,7 +10,7 @@ const queries = {
   images: "SELECT namespace, name, digest FROM images",
   containers: "SELECT namespace, id, snapshotter, snapshot_key, image FROM containers",
   snapshots: "SELECT snapshotter, namespace, key, parent, kind, backend FROM snapshots",
-  trees: "SELECT id, snapshotter, key, parent, kind FROM trees",
+  trees: "SELECT id, snapshotter, key, parent, kind, synced FROM trees",
 } as const;
 
 /** Rows of one moment. */
@@ -42,6 +42,8 @@ export interface CheckRecords {
     readonly key: string;
     readonly parent: number | null;
     readonly kind: number;
+    /** 1: on disk; 0: that is not known yet; 2: the disk refused it. */
+    readonly synced: number;
   }[];
 }
 

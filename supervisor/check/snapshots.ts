@@ -33,6 +33,21 @@ export async function checkSnapshots(records: CheckRecords, root: string): Promi
     if (!used.has(name)) add("note", subject, "is a tree of no snapshot: garbage, removed in time");
     if (parent !== null && !byId.has(parent)) add("error", subject, `its parent ${parent} is not there`);
   }
+  for (const { id, snapshotter, synced } of records.trees) {
+    const subject = `${snapshotter}/${id}`;
+    if (synced === 2) add("error", subject, "the disk did not take its files: remove it, and unpack again");
+    else if (synced === 0)
+      add("note", subject, "is not on disk yet: it is synced, or after a power cut unpacked again");
+  }
+  const bySnapshot = new Map(records.snapshots.map((row) => [`${row.snapshotter} ${row.namespace} ${row.key}`, row]));
+  for (const { namespace, id, snapshotter, snapshot_key: key } of records.containers) {
+    const { backend = "" } = bySnapshot.get(`${snapshotter} ${namespace} ${key}`) ?? {};
+    for (let tree = trees.get(`${snapshotter} ${backend}`); tree !== undefined; tree = byId.get(tree.parent ?? 0)) {
+      if (tree.synced === 1) continue;
+      add("error", `${namespace}/${id}`, `its container stands on tree ${tree.id}, which is not known to be on disk`);
+      break;
+    }
+  }
   const last = records.trees.reduce((most, { id }) => Math.max(most, id), 0);
   for (const snapshotter of local) {
     const directory = join(root, `io.containerd.snapshotter.v1.${snapshotter}`, "snapshots");

@@ -31,6 +31,8 @@ export interface TasksOptions {
   readonly sandboxes: Pick<Sandboxes, "endpointOf">;
   /** Throws NotFound for a container that there is no record of. */
   readonly containers: { get(namespace: string, id: string): ContainerRecord };
+  /** Resolves when a snapshot survives a power cut: no task is told to be made before. */
+  readonly settled: (namespace: string, snapshotter: string, key: string) => Promise<void>;
   /** Options that are configured for a runtime, for clients that give none. */
   readonly configuredOptions?: (runtime: string) => Any | undefined;
   readonly log: Log;
@@ -61,6 +63,7 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
       const { namespace } = context;
       const { containerId, stdin, stdout, stderr, terminal, rootfs } = request;
       const container = containers.get(namespace, containerId);
+      await options.settled(namespace, container.snapshotter, container.snapshotKey);
       const given = request.options ?? undefined;
       const runtime = container.runtime?.name ?? "";
       const known = createOptions(runtime, given);

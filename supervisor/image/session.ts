@@ -77,9 +77,8 @@ export function snapshotsOf(service: SnapshotService, { namespace, lease }: Scop
     name,
     stat: (key) => service.stat(namespace, name, key),
     prepare: (key, parent, labels) => service.prepare(namespace, lease, name, key, parent, labels),
-    // What applied the layer has synced it (see the applier of transfers).
-    commit: (committed, key, labels) =>
-      service.commit(namespace, lease, name, committed, key, labels, { isSynced: true }),
+    commit: (committed, key, labels) => service.commit(namespace, lease, name, committed, key, labels),
+    settled: (key) => service.settled(namespace, name, key),
     remove: (key) => service.remove(namespace, lease, name, key),
   };
 }

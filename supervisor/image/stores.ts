@@ -72,6 +72,8 @@ export interface Snapshots {
   stat(key: string): Promise<unknown>;
   prepare(key: string, parent: string, labels: Readonly<Record<string, string>>): Promise<readonly Mount[]>;
   commit(name: string, key: string, labels: Readonly<Record<string, string>>): Promise<void>;
+  /** Resolves when a snapshot and its parents survive a power cut. */
+  settled(key: string): Promise<void>;
   remove(key: string): Promise<void>;
 }
 

@@ -249,8 +249,8 @@ export class Transfers {
       throw invalidArgument("unable to initialize unpacker: no unpack platforms defined: invalid argument");
     }
     const applier: Applier = {
-      // The process that applies a layer writes it out to disk, so that the commit needs none for that.
-      apply: (layer, mounts, { blob, signal }) => diff.apply(layer, mounts, { blobPath: blob, signal, syncFs: true }),
+      // Layers come to disk while the next ones are unpacked; the unpacker waits for them at the end.
+      apply: (layer, mounts, { blob, signal }) => diff.apply(layer, mounts, { blobPath: blob, signal }),
     };
     const { blobs, signal } = job;
     const onFailure = (error: unknown): void => failed.abort(error);

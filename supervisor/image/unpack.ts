@@ -144,6 +144,8 @@ export class Unpacker {
       throw error;
     }
     for (const fetch of fetches.values()) await fetch;
+    // The image is acknowledged after this.
+    await target.snapshots.settled(chain.at(-1) ?? "");
     await blobs.label(config.digest, {
       [`containerd.io/gc.ref.snapshot.${target.snapshots.name}`]: chain.at(-1) ?? "",
     });

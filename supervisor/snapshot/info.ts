@@ -15,6 +15,16 @@ export function backendKey(namespace: string, sequence: number, key: string): st
   return `${namespace}/${sequence}/${key}`;
 }
 
+/** True for the key under which containerd's clients, and transfers, unpack a layer (`extract-UNIQUE CHAIN-ID`). */
+export function isUnpacking(key: string): boolean {
+  return key.startsWith("extract-");
+}
+
+/** True when a commit is the end of unpacking a layer, which can be done again from its blob. */
+export function isLayer(name: string, key: string): boolean {
+  return isUnpacking(key) && /^sha256:[0-9a-f]{64}$/.test(name) && key.endsWith(` ${name}`);
+}
+
 /** The labels that a snapshotter is told of. */
 export function inherited(labels: Labels): Labels {
   return Object.fromEntries(Object.entries(labels).filter(([key]) => key === REF || key.startsWith(INHERITED)));

@@ -3,8 +3,10 @@
 import type { Log } from "../log/log.ts";
 import type { Database } from "../store/database.ts";
 import type { Labels } from "../store/labels.ts";
+import { Synced } from "./boot.ts";
 import { Directories, type Skeleton, type TreeIds } from "./directories.ts";
 import { onDisk } from "./disk-error.ts";
+import { Settling, type Syncs } from "./settling.ts";
 import {
   type Alongside,
   type CommitOptions,
@@ -46,6 +48,8 @@ export interface LocalOptions {
   readonly root: string;
   readonly layout: Layout;
   readonly log: Pick<Log, "warn">;
+  /** Other ways to the disk, for tests. */
+  readonly syncs?: Syncs | undefined;
 }
 
 /** A snapshotter over directories. */
@@ -54,16 +58,19 @@ export class LocalSnapshotter implements Snapshotter {
   readonly #layout: Layout;
   readonly #trees: Trees;
   readonly #directories: Directories;
+  readonly #settling: Settling;
 
   /**
    * @param name of the snapshotter, under which its trees are recorded
    * @param root its directory, made if it is not there
    */
-  constructor({ database, ids, name, root, layout, log }: LocalOptions) {
+  constructor({ database, ids, name, root, layout, log, syncs }: LocalOptions) {
     this.#database = database;
     this.#layout = layout;
     this.#trees = new Trees(database, name);
     this.#directories = new Directories({ root, ids, skeleton: layout.skeleton, log });
+    const files = (id: number): string => layout.files(this.#directories.path(id));
+    this.#settling = new Settling({ database, snapshotter: name, root, files, log, syncs });
   }
 
   /** Begins to remove what a crash has left. @returns names of directories that had no record */
@@ -104,27 +111,43 @@ export class LocalSnapshotter implements Snapshotter {
   }
 
   async commit(name: string, key: string, labels: Labels, options: CommitOptions, alongside: Alongside): Promise<void> {
-    const { parent = "", isSynced = false } = options;
-    const { tree } = this.#trees.checkCommit(name, key, parent);
+    const { parent = "", isRepeatable = false } = options;
+    const checked = this.#trees.checkCommit(name, key, parent);
+    const { tree } = checked;
     const call = `failed to commit snapshot ${key}`;
     const files = this.#layout.files(this.#directories.path(tree.id));
     // Both read the same files; what counting finds in the cache costs syncing nothing.
     const [usage] = await onDisk(call, () =>
-      Promise.all([this.#count(tree.id), isSynced ? undefined : syncFiles(files)]),
+      Promise.all([this.#count(tree.id), isRepeatable ? undefined : syncFiles(files)]),
     );
-    await this.#database.commit(() => {
-      this.#trees.commit(name, key, parent, labels, usage);
+    // Nothing that cannot be made again stands on what may yet be taken back.
+    if (!isRepeatable) await this.#settling.settled(this.#trees.parentsOf(checked.parent));
+    this.#database.transaction(() => {
+      this.#trees.commit(name, key, parent, labels, usage, isRepeatable ? Synced.no : Synced.yes);
       alongside();
     });
+    if (isRepeatable) this.#settling.begin(tree.id);
+    await this.#database.durable();
+  }
+
+  async settled(key: string): Promise<void> {
+    const tree = this.#trees.find(key);
+    if (tree !== undefined) await this.#settling.settled([tree.id, ...this.#trees.parentsOf(tree.parent)]);
+  }
+
+  allSettled(): Promise<void> {
+    return this.#settling.allSettled();
   }
 
   async remove(key: string, alongside: Alongside): Promise<void> {
     await this.#directories.room();
-    const { id } = await this.#database.commit(() => {
+    const { id } = this.#database.transaction(() => {
       const tree = this.#trees.remove(key);
       alongside();
       return tree;
     });
+    this.#settling.forget(id);
+    await this.#database.durable();
     this.#directories.retire(id);
   }
 
@@ -141,6 +164,7 @@ export class LocalSnapshotter implements Snapshotter {
   }
 
   async close(): Promise<void> {
+    await this.#settling.close();
     await this.#directories.close();
   }
 

@@ -19,7 +19,7 @@ import { checkLabels, type Labels } from "../store/labels.ts";
 import { quote } from "../store/quote.ts";
 import { nowMicros } from "../store/time.ts";
 import { Creation } from "./creation.ts";
-import { backendKey, inherited, overlaid, passes } from "./info.ts";
+import { backendKey, inherited, isLayer, isUnpacking, overlaid, passes } from "./info.ts";
 import { type Intent, Intents } from "./intents.ts";
 import { Lookup } from "./lookup.ts";
 import type { SnapshotServiceParts } from "./parts.ts";
@@ -108,6 +108,23 @@ export class SnapshotService {
     return backend.mounts(this.#lookup.record(snapshotter, namespace, key).backend);
   }
 
+  /**
+   * Resolves when a snapshot and all that it is made of survive a power cut: whatever a person relies on waits for this
+   * before it is acknowledged. At once for a snapshot that is not there.
+   * @throws ContainerdError why it does not
+   */
+  async settled(namespace: string, snapshotter: string, key: string): Promise<void> {
+    const backend = this.#parts.snapshotters.get(snapshotter);
+    if (backend?.settled === undefined || key === "") return;
+    const record = this.#records.find(snapshotter, namespace, key);
+    if (record !== undefined) await backend.settled(record.backend);
+  }
+
+  /** {@link settled} for all snapshots. @throws ContainerdError */
+  async allSettled(): Promise<void> {
+    await Promise.all([...this.#parts.snapshotters.values()].map((snapshotter) => snapshotter.allSettled?.()));
+  }
+
   /** Makes an active snapshot; a lease holds it. @param parent empty for none */
   async prepare(
     namespace: string,
@@ -117,13 +134,15 @@ export class SnapshotService {
     parent: string,
     labels: Labels,
   ): Promise<readonly SnapshotMount[]> {
+    // Layers go on each other at once; a client's own snapshot stands on what stays.
+    if (!isUnpacking(key)) await this.settled(namespace, snapshotter, parent);
     const mounts = await this.#creation.create("prepare", namespace, lease, snapshotter, key, parent, labels);
     this.#publish(namespace, "prepare", SnapshotPrepare.encode({ key, parent, snapshotter }).finish());
     return mounts;
   }
 
   /** Makes a view; a lease holds it. @param parent empty for none */
-  view(
+  async view(
     namespace: string,
     lease: string | undefined,
     snapshotter: string,
@@ -131,6 +150,7 @@ export class SnapshotService {
     parent: string,
     labels: Labels,
   ): Promise<readonly SnapshotMount[]> {
+    if (!isUnpacking(key)) await this.settled(namespace, snapshotter, parent);
     return this.#creation.create("view", namespace, lease, snapshotter, key, parent, labels);
   }
 
@@ -161,7 +181,7 @@ export class SnapshotService {
       active.parent === "" && parent !== "" ? this.#lookup.parent(snapshotter, namespace, parent).backend : undefined;
     const sequence = this.#records.nextSequence(snapshotter, namespace);
     const backendName = backendKey(namespace, sequence, name);
-    const inner = { ...options, parent: rebasedOn };
+    const inner = { ...options, parent: rebasedOn, isRepeatable: isLayer(name, key) };
     const hold = (): void => leases.hold(namespace, lease, { type, id: name });
     const intent: Intent = { verb: "commit", namespace, key, name, parent, sequence, labels };
     const commit = (): Promise<void> =>

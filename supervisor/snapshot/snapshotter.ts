@@ -49,12 +49,13 @@ export type Alongside = () => void;
 export interface CommitOptions {
   /** A parent for a snapshot that was prepared without one. */
   readonly parent?: string | undefined;
-  /** True when the caller vouches that the files of the snapshot are on disk already. */
-  readonly isSynced?: boolean | undefined;
+  /** True for a layer that can be unpacked again: its files may come to disk after the commit ({@link Snapshotter.settled}). */
+  readonly isRepeatable?: boolean | undefined;
 }
 
 /**
- * A snapshotter. What a verb has done when it resolves survives a power cut.
+ * A snapshotter. What a verb has done when it resolves survives a power cut, but for layers that can be unpacked again:
+ * these survive when {@link Snapshotter.settled} has resolved, and are gone as a whole when the power goes before.
  *
  * All verbs throw ContainerdError: NotFound for a key that is not there, AlreadyExists for one that is, InvalidArgument,
  * FailedPrecondition, ResourceExhausted for a full disk.
@@ -75,6 +76,10 @@ export interface Snapshotter {
   view(key: string, parent: string, labels: Labels, alongside: Alongside): Promise<readonly SnapshotMount[]>;
   /** Makes the active snapshot `key` the committed snapshot `name`. */
   commit(name: string, key: string, labels: Labels, options: CommitOptions, alongside: Alongside): Promise<void>;
+  /** Resolves when a snapshot and all that it is made of are on disk: at once for a key that is not there. */
+  settled?(key: string): Promise<void>;
+  /** {@link settled} for all snapshots. */
+  allSettled?(): Promise<void>;
   /** Removes a snapshot that is nobody's parent. Its files go away later. */
   remove(key: string, alongside: Alongside): Promise<void>;
   /** All snapshots; of one in another process, those that it shows to the namespace. */

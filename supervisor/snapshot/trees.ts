@@ -20,6 +20,8 @@ export interface Tree {
   readonly created_at: number;
   readonly updated_at: number;
   readonly labels: string;
+  /** One of Synced (boot.ts). */
+  readonly synced: number;
 }
 
 /** A tree to be mounted: its id, and those of its parents from the nearest one on. */
@@ -193,12 +195,16 @@ export class Trees {
     return { tree, parent: found.id };
   }
 
-  /** Makes an active tree a committed one, with a new name and new labels. @throws as {@link checkCommit} */
-  commit(name: string, key: string, parent: string, labels: Labels, usage: Usage): void {
+  /**
+   * Makes an active tree a committed one, with a new name and new labels.
+   * @param synced one of Synced
+   * @throws as {@link checkCommit}
+   */
+  commit(name: string, key: string, parent: string, labels: Labels, usage: Usage, synced: number): void {
     const checked = this.checkCommit(name, key, parent);
     const now = nowMicros();
     this.#database.run(
-      "UPDATE trees SET key = ?, parent = ?, kind = ?, size = ?, inodes = ?, created_at = ?, updated_at = ?, labels = ? WHERE id = ?",
+      "UPDATE trees SET key = ?, parent = ?, kind = ?, size = ?, inodes = ?, created_at = ?, updated_at = ?, labels = ?, synced = ? WHERE id = ?",
       name,
       checked.parent,
       Kind.Committed,
@@ -207,6 +213,7 @@ export class Trees {
       now,
       now,
       encodeLabels(labels),
+      synced,
       checked.tree.id,
     );
   }

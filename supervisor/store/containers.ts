@@ -27,6 +27,8 @@ export interface ContainersOptions {
   readonly namespaces: NamespaceKeeper;
   /** Told that a container has gone, and with it what it kept from collection. */
   readonly collector: { schedule(): void };
+  /** Resolves when a snapshot survives a power cut: no container is told to be made before. */
+  readonly settled?: (namespace: string, snapshotter: string, key: string) => Promise<void>;
 }
 
 /** What filters ask for. */
@@ -92,6 +94,7 @@ export class Containers {
    */
   async create(namespace: string, container: NewContainer): Promise<NewContainer> {
     validate(container, "create container failed validation: ");
+    await this.#options.settled?.(namespace, container.snapshotter ?? "", container.snapshotKey ?? "");
     const at = timestampOf(nowMicros());
     const created = { ...fieldsOf(container), createdAt: at, updatedAt: at };
     await this.#database.commit(() => {
@@ -112,6 +115,10 @@ export class Containers {
    */
   async update(namespace: string, container: NewContainer, paths: readonly string[]): Promise<NewContainer> {
     const given = fieldsOf(container);
+    const isOther = given.snapshotKey !== "" && (paths.length === 0 || paths.includes("snapshotkey"));
+    const before = isOther ? this.#find(namespace, given.id) : undefined;
+    // The snapshotter of a container never changes.
+    if (before) await this.#options.settled?.(namespace, ContainerType.decode(before).snapshotter, given.snapshotKey);
     const updated = await this.#database.commit(() => {
       const record = this.#find(namespace, given.id);
       if (record === undefined) throw this.#missing("update", namespace, given.id, quote(given.id));

@@ -6,6 +6,7 @@
  */
 
 import { afterAll, expect } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Berthd } from "../lib/berthd.ts";
 import { GrpcClient } from "../lib/grpc.ts";
@@ -96,11 +97,22 @@ async function cutUnderLoad(times: number, modes: readonly CutMode[]): Promise<s
   return wrong;
 }
 
+/** A berthd that takes this for another boot of the kernel, as it is after a power cut: it alone sees another boot id. */
+class Rebooted extends Berthd {
+  protected override command(): string[] {
+    const path = join(this.dir, "boot_id");
+    mkdirSync(this.dir, { recursive: true });
+    writeFileSync(path, `${crypto.randomUUID()}\n`);
+    const script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"';
+    return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, path, ...super.command()];
+  }
+}
+
 /** Starts a daemon on what a cut has left, and says what is wrong there. */
 async function look(image: string, count: number, promised: Promises): Promise<string[]> {
   // Tasks do not outlive a power cut; their containers do.
   const stored = new Map([...promised].filter(([key]) => !/^(running|ending)\//.test(key)));
-  const after = new Berthd(join(scope.dir, `after-${count}`), daemon?.namespace ?? "");
+  const after = new Rebooted(join(scope.dir, `after-${count}`), daemon?.namespace ?? "");
   const unmount = await mountImage(image, after.root);
   const client = new GrpcClient(after.address);
   const wrong: string[] = [];

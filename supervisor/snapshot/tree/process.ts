@@ -76,6 +76,8 @@ class TreeError extends Error {
   constructor(action: string, paths: readonly string[], complaint: string) {
     // Calls about mounts name what they are about themselves.
     super(action.endsWith("mount") ? complaint : `${action} ${paths.join(" to ")}: ${complaint}`);
-    this.code = /no space left|quota exceeded/i.test(complaint) ? "ENOSPC" : undefined;
+    if (/no space left|quota exceeded/i.test(complaint)) this.code = "ENOSPC";
+    // Whatever syncing says but that: something was not written.
+    else this.code = complaint.includes("syncfs") ? "EIO" : undefined;
   }
 }

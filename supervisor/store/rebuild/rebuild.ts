@@ -10,7 +10,7 @@ import type { OpenOptions } from "../open.ts";
 import { adoptBlobs, dropBlobs } from "./blobs.ts";
 import { adoptBundles } from "./bundles.ts";
 import { salvage, tablesOf } from "./salvage.ts";
-import { adoptTrees, dropTrees } from "./trees.ts";
+import { adoptTrees, dropTrees, settleTrees } from "./trees.ts";
 
 /** What a database is rebuilt from. */
 export interface RebuildOptions extends OpenOptions {
@@ -40,6 +40,7 @@ export function rebuild(options: RebuildOptions): Rebuilt {
   }
   dropTrees(options);
   dropBlobs(options);
+  settleTrees(options, lost.has("trees"));
   if (lost.has("trees") || lost.has("snapshots")) adoptTrees(options);
   if (lost.has("containers")) adoptBundles(options);
   if (lost.has("images")) readNames(database, options.root);

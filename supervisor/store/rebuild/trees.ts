@@ -105,6 +105,26 @@ export function adoptTrees({ database, root, state }: RebuildOptions): void {
   });
 }
 
+/**
+ * Makes the marks of layers that were not on disk yet right again. Under a container they were: it was made only then.
+ * What rows that are not all of one file say of a boot is worth nothing: the others are taken back by the start that
+ * follows. What is adopted from disk counts as synced, for it is a container's, or active.
+ * @param isMixed rows do not all come from the damaged file
+ */
+export function settleTrees({ database }: RebuildOptions, isMixed: boolean): void {
+  database.transaction(() => {
+    database.run(
+      `WITH RECURSIVE used (id, parent) AS (
+         SELECT t.id, t.parent FROM containers c
+         JOIN snapshots s ON s.snapshotter = c.snapshotter AND s.namespace = c.namespace AND s.key = c.snapshot_key
+         JOIN trees t ON t.snapshotter = s.snapshotter AND t.key = s.backend
+         UNION SELECT t.id, t.parent FROM trees t JOIN used u ON t.id = u.parent)
+       UPDATE trees SET synced = 1 WHERE synced = 0 AND id IN (SELECT id FROM used)`,
+    );
+    if (isMixed) database.run("DELETE FROM boots");
+  });
+}
+
 /** Removes records of directories that are gone: a copy of the database may be of before they went. */
 export function dropTrees({ database, root }: RebuildOptions): void {
   const trees = database.all<{ id: number; snapshotter: string }>(

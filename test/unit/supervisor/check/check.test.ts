@@ -109,7 +109,7 @@ test("snapshots against trees, trees against directories", async () => {
   for (const path of ["1/fs", "2/fs", "2/work", "9/fs", "removed-3/fs"])
     mkdirSync(join(snapshots, path), { recursive: true });
   const row = { snapshotter: "overlayfs", namespace: "default", parent: "", kind: 3 };
-  const tree = { snapshotter: "overlayfs", parent: null, kind: 3 };
+  const tree = { snapshotter: "overlayfs", parent: null, kind: 3, synced: 1 };
   const found = await find({
     snapshots: [
       { ...row, key: "a", backend: "t1" },
@@ -137,6 +137,34 @@ test("snapshots against trees, trees against directories", async () => {
       "note: snapshot overlayfs/removed-3: is a directory without a record: waste, removed in time",
     ].sort(),
   );
+});
+
+test("layers that are not known to be on disk, and a container on one", async () => {
+  const snapshots = join(root, "io.containerd.snapshotter.v1.overlayfs/snapshots");
+  for (const path of ["1/fs", "2/fs", "3/fs", "3/work"]) mkdirSync(join(snapshots, path), { recursive: true });
+  const row = { snapshotter: "overlayfs", namespace: "default", parent: "", kind: 3 };
+  const tree = { snapshotter: "overlayfs", parent: null, kind: 3, synced: 1 };
+  const container = { namespace: "default", snapshotter: "overlayfs", image: "" };
+  const found = await find({
+    containers: [
+      { ...container, id: "on-it", snapshot_key: "c" },
+      { ...container, id: "beside", snapshot_key: "b" },
+    ],
+    snapshots: [
+      { ...row, key: "a", backend: "t1" },
+      { ...row, key: "b", backend: "t2" },
+      { ...row, key: "c", backend: "t3", kind: 2 },
+    ],
+    trees: [
+      { ...tree, id: 1, key: "t1", synced: 0 },
+      { ...tree, id: 2, key: "t2" },
+      { ...tree, id: 3, key: "t3", parent: 1, kind: 2 },
+    ],
+  });
+  expect(found).toEqual([
+    "note: snapshot overlayfs/1: is not on disk yet: it is synced, or after a power cut unpacked again",
+    "error: snapshot default/on-it: its container stands on tree 1, which is not known to be on disk",
+  ]);
 });
 
 test("bundles: with a shim, with a dead one, without any; twins of none", async () => {

@@ -51,6 +51,8 @@ class FakeSnapshots implements Snapshots {
     this.committed.set(name, parent);
     this.log.push("commit");
   }
+  async settled(): Promise<void> {}
+
   async remove(key: string): Promise<void> {
     this.active.delete(key);
     this.log.push("remove");

@@ -119,7 +119,7 @@ test("a chain of 200 layers names every one, nearest first", async () => {
   const { service } = fixture;
   for (let i = 0; i < 200; i++) {
     await service.prepare(ns, undefined, overlay, "key", i === 0 ? "" : `layer${i - 1}`, {});
-    await service.commit(ns, undefined, overlay, `layer${i}`, "key", {}, { isSynced: true });
+    await service.commit(ns, undefined, overlay, `layer${i}`, "key", {});
   }
   const [mount] = await service.prepare(ns, undefined, overlay, "top", "layer199", {});
   const lower = mount?.options.find((option) => option.startsWith("lowerdir=")) ?? "";

@@ -1,0 +1,240 @@
+/**
+ * Brings committed layers to disk after their commit was answered, and lets those wait who must not go on before.
+ *
+ * Invariants: a tree is marked `synced = 1` only when its files are on disk, and that mark is durable before anybody who
+ * waits goes on. A sync that failed for the disk's sake is never tried again: the kernel forgets what it could not write,
+ * so a second one succeeds and proves nothing. Such a tree is `synced = 2`, everybody who needs it gets the error, and the
+ * next start takes it back (boot.ts).
+ */
+
+import { ContainerdError, messageOf, unknown } from "../../proto/errdefs.ts";
+import { Code } from "../../proto/ttrpc/status.ts";
+import type { Log } from "../log/log.ts";
+import type { Database } from "../store/database.ts";
+import { Synced } from "./boot.ts";
+import { syncFiles } from "./sync.ts";
+import { syncTree } from "./tree/process.ts";
+
+/** After a failure that was not the disk's, in milliseconds: at first, and at most. */
+const RETRY_MS = 1000;
+const MAX_RETRY_MS = 60_000;
+/** How long closing waits. What is not on disk then is synced, or taken back, by the next start. */
+const CLOSE_MS = 30_000;
+
+/** What settling is made of. */
+export interface SettlingOptions {
+  readonly database: Database;
+  readonly snapshotter: string;
+  /** The directory on whose file system all trees are. */
+  readonly root: string;
+  /** Where the files of a tree are. */
+  readonly files: (id: number) => string;
+  readonly log: Pick<Log, "warn">;
+  /** Brings the files of one tree to disk, and all of a file system: other ones in tests. */
+  readonly syncs?: Syncs | undefined;
+  readonly retryMs?: number | undefined;
+}
+
+/** Ways to the disk. */
+export interface Syncs {
+  /** @throws Error when what was written may be lost */
+  tree(directory: string): Promise<void>;
+  /** @throws Error when what was written may be lost */
+  fileSystem(directory: string): Promise<void>;
+}
+
+const realSyncs: Syncs = { tree: syncFiles, fileSystem: syncTree };
+
+/** A tree that is not known to be on disk. */
+interface Unsettled {
+  /** Ends with the next attempt. */
+  attempt: PromiseWithResolvers<void>;
+  /** Why it never will be. */
+  lost: unknown;
+}
+
+/** The trees of one snapshotter that are not on disk yet: one sync at a time for all that wait at its beginning. */
+export class Settling {
+  readonly #options: SettlingOptions;
+  readonly #syncs: Syncs;
+  readonly #trees = new Map<number, Unsettled>();
+  #isRunning = false;
+  #timer: Timer | undefined;
+  #retryMs: number;
+  #isClosed = false;
+
+  /** Goes on with what an earlier process of this boot has left. */
+  constructor(options: SettlingOptions) {
+    this.#options = options;
+    this.#syncs = options.syncs ?? realSyncs;
+    this.#retryMs = options.retryMs ?? RETRY_MS;
+    const rows = options.database.all<{ id: number }>(
+      "SELECT id FROM trees WHERE synced <> 1 AND snapshotter = ?",
+      options.snapshotter,
+    );
+    for (const { id } of rows) this.begin(id);
+  }
+
+  /** A tree has been committed, and its record says that it is not synced. */
+  begin(id: number): void {
+    this.#trees.set(id, { attempt: attempt(), lost: undefined });
+    this.#start();
+  }
+
+  /** A tree's record is gone: nobody needs its files. */
+  forget(id: number): void {
+    this.#trees.get(id)?.attempt.resolve();
+    this.#trees.delete(id);
+  }
+
+  /**
+   * Resolves when a tree and all that it is made of are on disk.
+   * @param chain the ids of the tree and of its parents
+   * @throws ContainerdError why they are not
+   */
+  async settled(chain: readonly number[]): Promise<void> {
+    if (this.#trees.size === 0) return;
+    await Promise.all(chain.map((id) => this.#tree(id)));
+  }
+
+  /** {@link settled} of all trees. @throws ContainerdError */
+  allSettled(): Promise<void> {
+    return this.settled([...this.#trees.keys()]);
+  }
+
+  /** Waits for what is under way, for a while. */
+  async close(): Promise<void> {
+    const done = this.allSettled().then(
+      () => true,
+      () => true,
+    );
+    const isDone = await Promise.race([done, Bun.sleep(CLOSE_MS).then(() => false)]);
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    if (isDone) return;
+    const { snapshotter } = this.#options;
+    this.#options.log.warn("layers are not on disk yet; the next start sees to it", {
+      snapshotter,
+      ids: [...this.#trees.keys()],
+    });
+  }
+
+  async #tree(id: number): Promise<void> {
+    const tree = this.#trees.get(id);
+    if (tree === undefined) return;
+    if (tree.lost !== undefined) throw this.#error(id, tree.lost);
+    this.#start();
+    try {
+      await tree.attempt.promise;
+    } catch (error) {
+      throw this.#error(id, error);
+    }
+  }
+
+  #error(id: number, error: unknown): ContainerdError {
+    const isLost = this.#trees.get(id)?.lost !== undefined;
+    const help = isLost
+      ? "remove its image and snapshots, look after the disk, and unpack it again"
+      : "it is tried again";
+    const text = `layer ${this.#options.files(id)} cannot be brought to disk: ${messageOf(error)}: ${help}`;
+    return isFull(error)
+      ? new ContainerdError(Code.ResourceExhausted, `${text}: resource exhausted`, { cause: error })
+      : unknown(text, error);
+  }
+
+  #start(): void {
+    if (this.#isClosed) return;
+    clearTimeout(this.#timer);
+    if (!this.#isRunning) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    // Those who commit together are synced together.
+    await Promise.resolve();
+    for (let batch = this.#waiting(); batch.length > 0 && !this.#isClosed; batch = this.#waiting()) {
+      try {
+        await this.#sync(batch);
+        this.#retryMs = this.#options.retryMs ?? RETRY_MS;
+      } catch (error) {
+        await this.#failed(batch, error);
+        if (isDisk(error)) continue;
+        this.#later();
+        break;
+      }
+    }
+    // Nothing comes between the last look and this.
+    this.#isRunning = false;
+  }
+
+  #waiting(): number[] {
+    return [...this.#trees].filter(([, { lost }]) => lost === undefined).map(([id]) => id);
+  }
+
+  async #sync(batch: readonly number[]): Promise<void> {
+    const { database, files, root } = this.#options;
+    const [only, ...others] = batch;
+    if (only !== undefined && others.length === 0) await this.#syncs.tree(files(only));
+    else await this.#syncs.fileSystem(root);
+    await this.#mark(batch, Synced.yes, database);
+    for (const id of batch) this.forget(id);
+  }
+
+  async #failed(batch: readonly number[], error: unknown): Promise<void> {
+    const { database, snapshotter, log } = this.#options;
+    const still = batch.filter((id) => this.#trees.has(id));
+    if (still.length === 0) return;
+    const isLost = isDisk(error);
+    log.warn(isLost ? "layers are lost: the disk did not take them" : "layers could not be brought to disk yet", {
+      snapshotter,
+      ids: still,
+      error,
+    });
+    const ended: PromiseWithResolvers<void>[] = [];
+    for (const id of still) {
+      const tree = this.#trees.get(id);
+      if (tree === undefined) continue;
+      ended.push(tree.attempt);
+      tree.attempt = attempt();
+      if (isLost) tree.lost = error;
+    }
+    if (isLost) {
+      await this.#mark(still, Synced.lost, database).catch((reason) =>
+        log.warn("cannot record that layers are lost", { snapshotter, ids: still, error: reason }),
+      );
+    }
+    for (const { reject } of ended) reject(error);
+  }
+
+  #mark(batch: readonly number[], synced: number, database: Database): Promise<void> {
+    return database.commit(() => {
+      for (const id of batch) database.run("UPDATE trees SET synced = ? WHERE id = ?", synced, id);
+    });
+  }
+
+  #later(): void {
+    this.#timer = setTimeout(() => this.#start(), this.#retryMs);
+    this.#timer.unref();
+    this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
+  }
+}
+
+function attempt(): PromiseWithResolvers<void> {
+  const made = Promise.withResolvers<void>();
+  // There may be nobody who waits.
+  made.promise.catch(() => undefined);
+  return made;
+}
+
+function isFull(error: unknown): boolean {
+  return /^(?:ENOSPC|EDQUOT)$/.test(codeOf(error));
+}
+
+/** True when the kernel has been asked to write, and could not: what it had is lost. */
+function isDisk(error: unknown): boolean {
+  return isFull(error) || codeOf(error) === "EIO";
+}
+
+function codeOf(error: unknown): string {
+  return String((error as { code?: unknown } | undefined)?.code ?? "");
+}

@@ -1,0 +1,244 @@
+/** Layers that come to disk after their commit: who waits, what a failure does, and what a start takes back. */
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, writeFileSync } from "node:fs";
+import type { Syncs } from "../../../../supervisor/snapshot/settling.ts";
+import { Containers } from "../../../../supervisor/store/containers.ts";
+import { Leases } from "../../../../supervisor/store/leases.ts";
+import { Namespaces } from "../../../../supervisor/store/namespaces.ts";
+import { type Fixture, openFixture } from "./fixture.ts";
+
+setDefaultTimeout(30_000);
+
+const ns = "default";
+const overlay = "overlayfs";
+const chain = (digit: string): string => `sha256:${digit.repeat(64)}`;
+
+/** A disk that takes what it is told to when it is let. */
+class SlowDisk implements Syncs {
+  #gate = Promise.withResolvers<void>();
+  /** What the next syncs fail with. */
+  readonly failures: Error[] = [];
+  readonly calls: string[] = [];
+
+  tree(directory: string): Promise<void> {
+    return this.#sync(`tree ${directory.split("/").at(-2)}`);
+  }
+
+  fileSystem(): Promise<void> {
+    return this.#sync("all");
+  }
+
+  async #sync(call: string): Promise<void> {
+    this.calls.push(call);
+    await this.#gate.promise;
+    const failure = this.failures.shift();
+    if (failure !== undefined) throw failure;
+  }
+
+  let(): void {
+    this.#gate.resolve();
+  }
+}
+
+/** Unpacks a layer as clients do. */
+async function layer({ service }: Fixture, digit: string, parent = ""): Promise<string> {
+  const key = `extract-1-x ${chain(digit)}`;
+  const [mount] = await service.prepare(ns, undefined, overlay, key, parent, {});
+  const upper = mount?.type === "bind" ? mount.source : mount?.options.find((o) => o.startsWith("upperdir="))?.slice(9);
+  writeFileSync(`${upper}/file`, digit);
+  await service.commit(ns, undefined, overlay, chain(digit), key, {});
+  return upper ?? "";
+}
+
+const marks = ({ database }: Fixture): unknown[] =>
+  database.all<{ synced: number }>("SELECT synced FROM trees ORDER BY id").map(({ synced }) => synced);
+
+/** True when a promise has not ended in a moment. */
+async function waits(promise: Promise<unknown>): Promise<boolean> {
+  const ended = promise.then(
+    () => false,
+    () => false,
+  );
+  return await Promise.race([ended, Bun.sleep(50).then(() => true)]);
+}
+
+function error(code: string): Error {
+  return Object.assign(new Error(`${code}: it is broken`), { code });
+}
+
+test("layers are committed on each other at once; whatever else stands on them waits until they are on disk", async () => {
+  const disk = new SlowDisk();
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  const { service } = fixture;
+  await layer(fixture, "a");
+  await layer(fixture, "b", chain("a"));
+  await layer(fixture, "c", chain("b"));
+  expect(marks(fixture)).toEqual([0, 0, 0]);
+  const settled = service.settled(ns, overlay, chain("c"));
+  const prepared = service.prepare(ns, undefined, overlay, "container", chain("c"), {});
+  const viewed = service.view(ns, undefined, overlay, "view", chain("a"), {});
+  const all = service.allSettled();
+  for (const promise of [settled, prepared, viewed, all]) expect(await waits(promise)).toBe(true);
+  // Of what is not there nothing is to be waited for.
+  await service.settled(ns, overlay, "missing");
+  await service.settled(ns, "missing", chain("a"));
+  disk.let();
+  await Promise.all([settled, prepared, viewed, all]);
+  expect(marks(fixture).slice(0, 3)).toEqual([1, 1, 1]);
+  // One for the first, and one for all that came meanwhile.
+  expect(disk.calls).toHaveLength(2);
+  expect(disk.calls[1]).toBe("all");
+});
+
+test("what cannot be unpacked again is on disk when its commit is answered, and so is what it stands on", async () => {
+  const disk = new SlowDisk();
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  const { service } = fixture;
+  await service.prepare(ns, undefined, overlay, "work", "", {});
+  await service.commit(ns, undefined, overlay, "result", "work", {});
+  expect(marks(fixture)).toEqual([1]);
+  await layer(fixture, "a");
+  await service.prepare(ns, undefined, overlay, "extract-looks-like-it", chain("a"), {});
+  const committed = service.commit(ns, undefined, overlay, "other", "extract-looks-like-it", {});
+  expect(await waits(committed)).toBe(true);
+  disk.let();
+  await committed;
+  expect(marks(fixture)).toEqual([1, 1, 1]);
+});
+
+test("a container is made, or given another snapshot, only when that is on disk", async () => {
+  const disk = new SlowDisk();
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  const { service, database } = fixture;
+  const publisher = { publish: () => undefined };
+  const collector = { schedule: () => undefined };
+  const namespaces = new Namespaces(database, publisher);
+  const settled = service.settled.bind(service);
+  const containers = new Containers({ database, publisher, collector, namespaces, settled });
+  await layer(fixture, "a");
+  const container = { id: "one", runtime: { name: "runc" }, snapshotter: overlay };
+  await containers.create(ns, container);
+  const created = containers.create(ns, { ...container, id: "two", snapshotKey: chain("a") });
+  const updated = containers.update(ns, { ...container, snapshotKey: chain("a") }, ["snapshotkey"]);
+  expect(await waits(Promise.race([created, updated]))).toBe(true);
+  disk.let();
+  await Promise.all([created, updated]);
+});
+
+test("a sync that could not be made is made again; those who waited are told", async () => {
+  const disk = new SlowDisk();
+  disk.failures.push(error("EMFILE"));
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  await layer(fixture, "a");
+  const told = fixture.service.settled(ns, overlay, chain("a"));
+  disk.let();
+  await expect(told).rejects.toThrow("EMFILE: it is broken: it is tried again");
+  expect(fixture.warnings).toHaveLength(1);
+  // Who asks next has not to wait for the pause.
+  await fixture.service.settled(ns, overlay, chain("a"));
+  expect(marks(fixture)).toEqual([1]);
+});
+
+test("what the disk refused is never said to be on it, and the next start takes it back", async () => {
+  const disk = new SlowDisk();
+  disk.failures.push(error("EIO"));
+  let fixture = openFixture(undefined, undefined, { syncs: disk, boot: "one" });
+  await using _ = { [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
+  const files = await layer(fixture, "a");
+  disk.let();
+  for (let i = 0; i < 2; i++)
+    await expect(fixture.service.settled(ns, overlay, chain("a"))).rejects.toThrow(
+      "EIO: it is broken: remove its image",
+    );
+  expect(disk.calls).toHaveLength(1);
+  expect(marks(fixture)).toEqual([2]);
+  await expect(fixture.service.prepare(ns, undefined, overlay, "container", chain("a"), {})).rejects.toThrow("EIO");
+  fixture = await fixture.reopen();
+  expect(marks(fixture)).toEqual([]);
+  await fixture.service.cleanup(overlay);
+  expect(existsSync(files)).toBe(false);
+});
+
+test("a full disk is said to be full", async () => {
+  const disk = new SlowDisk();
+  disk.failures.push(error("ENOSPC"));
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  await layer(fixture, "a");
+  disk.let();
+  await expect(fixture.service.settled(ns, overlay, chain("a"))).rejects.toThrow(/resource exhausted$/);
+});
+
+test("a layer that is not on disk can be removed; nobody waits for it any more", async () => {
+  const disk = new SlowDisk();
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  await layer(fixture, "a");
+  const settled = fixture.service.settled(ns, overlay, chain("a"));
+  await fixture.service.remove(ns, undefined, overlay, chain("a"));
+  await settled;
+  await fixture.service.allSettled();
+  expect(marks(fixture)).toEqual([]);
+  disk.let();
+});
+
+test("a stop waits for layers on their way", async () => {
+  const disk = new SlowDisk();
+  let fixture = openFixture(undefined, undefined, { syncs: disk, boot: "one" });
+  await using _ = { [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
+  await layer(fixture, "a");
+  const reopened = fixture.reopen({ boot: "two" });
+  expect(await waits(reopened)).toBe(true);
+  disk.let();
+  fixture = await reopened;
+  expect(marks(fixture)).toEqual([1]);
+});
+
+test("after a crash of the daemon alone layers are synced again; after another boot they are taken back with all above", async () => {
+  const hung = new SlowDisk();
+  let fixture = openFixture(undefined, undefined, { syncs: hung, boot: "one" });
+  await using _ = { [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
+  await layer(fixture, "a");
+  await layer(fixture, "b", chain("a"));
+  const disk = new SlowDisk();
+  fixture = fixture.crash({ boot: "one", syncs: disk });
+  expect(marks(fixture)).toEqual([0, 0]);
+  const settled = fixture.service.settled(ns, overlay, chain("b"));
+  expect(await waits(settled)).toBe(true);
+  disk.let();
+  await settled;
+  expect(marks(fixture)).toEqual([1, 1]);
+
+  fixture = fixture.crash({ boot: "one", syncs: new SlowDisk() });
+  const former = fixture.root;
+  const files = [await layer(fixture, "c", chain("b")), await layer(fixture, "d", chain("c"))];
+  // A layer that was being unpacked.
+  await fixture.service.prepare(ns, undefined, overlay, `extract-2 ${chain("e")}`, chain("d"), {});
+  const leases = leasesOf(fixture);
+  const { id: lease } = await leases.create(ns, "", {});
+  for (const id of [chain("b"), chain("d")]) {
+    fixture.database.transaction(() => leases.hold(ns, lease, { type: "snapshots/overlayfs", id }));
+  }
+  fixture = fixture.crash({ boot: "two" });
+  const names = (await Array.fromAsync(fixture.service.list(ns, overlay, []))).map(({ name }) => name);
+  expect(names.sort()).toEqual([chain("a"), chain("b")]);
+  expect(fixture.database.all<{ key: string }>("SELECT key FROM snapshots ORDER BY key")).toHaveLength(2);
+  expect(marks(fixture)).toEqual([1, 1]);
+  expect(leasesOf(fixture).resources(ns, lease)).toEqual([{ type: "snapshots/overlayfs", id: chain("b") }]);
+  expect(fixture.warnings[0]).toContain("unpacked again");
+  expect(fixture.warnings[0]).toContain(chain("d"));
+  const lost = files.map((path) => path.replace(former, fixture.root));
+  await fixture.service.cleanup(overlay);
+  for (const path of lost) expect(existsSync(path)).toBe(false);
+  // Unpacked again.
+  await layer(fixture, "c", chain("b"));
+  await fixture.service.allSettled();
+  // The boot is known now.
+  fixture = fixture.crash({ boot: "two" });
+  expect(marks(fixture)).toEqual([1, 1, 1]);
+});
+
+function leasesOf({ database }: Fixture): Leases {
+  const publisher = { publish: () => undefined };
+  const collector = { schedule: () => undefined, collect: async () => undefined };
+  return new Leases({ database, namespaces: new Namespaces(database, publisher), collector });
+}
