@@ -149,7 +149,7 @@ export class Daemon {
     const images = new Images({ database, publisher, namespaces, leases, collector, backup: this.#backup });
     const containers = new Containers({
       ...{ database, publisher, namespaces, collector },
-      settled: async (...snapshot) => this.#snapshots?.settled(...snapshot),
+      settled: async (...snapshot) => this.#snapshots?.barrier.settled(...snapshot),
     });
     const sandboxes = new Sandboxes({ database, namespaces });
     const content = await ContentStore.open({
@@ -227,7 +227,7 @@ export class Daemon {
 
   /** Records for a check, when layers are on disk, or it is clear that they are not. */
   async #records(): Promise<CheckRecords> {
-    const settled = this.#snapshots?.allSettled().catch(() => undefined);
+    const settled = this.#snapshots?.barrier.allSettled().catch(() => undefined);
     await Promise.race([settled, Bun.sleep(SETTLE_MS)]);
     return (await import("./check/records.ts")).readRecords(this.#database);
   }

@@ -93,7 +93,7 @@ export function registerServices(server: GrpcServer, rooms: Rooms): void {
         checkpoints: new Checkpoints(content, diff),
         containers,
         configuredOptions: rooms.configuredOptions,
-        settled: (...snapshot) => rooms.snapshots.settled(...snapshot),
+        settled: (...snapshot) => rooms.snapshots.barrier.settled(...snapshot),
         log,
       }),
     )

@@ -78,7 +78,7 @@ export function snapshotsOf(service: SnapshotService, { namespace, lease }: Scop
     stat: (key) => service.stat(namespace, name, key),
     prepare: (key, parent, labels) => service.prepare(namespace, lease, name, key, parent, labels),
     commit: (committed, key, labels) => service.commit(namespace, lease, name, committed, key, labels),
-    settled: (key) => service.settled(namespace, name, key),
+    settled: (key) => service.barrier.settled(namespace, name, key),
     remove: (key) => service.remove(namespace, lease, name, key),
   };
 }

@@ -5,7 +5,8 @@ import { Code } from "../../proto/ttrpc/status.ts";
 import { checkLabels, type Labels } from "../store/labels.ts";
 import { quote } from "../store/quote.ts";
 import { nowMicros } from "../store/time.ts";
-import { backendKey, inherited, REF } from "./info.ts";
+import type { Barrier } from "./barrier.ts";
+import { backendKey, inherited, isUnpacking, REF } from "./info.ts";
 import type { Intents } from "./intents.ts";
 import type { Lookup } from "./lookup.ts";
 import type { SnapshotServiceParts } from "./parts.ts";
@@ -17,17 +18,20 @@ export class Creation {
   readonly #records: SnapshotRecords;
   readonly #lookup: Lookup;
   readonly #intents: Intents;
+  readonly #barrier: Barrier;
 
   constructor(
     parts: Pick<SnapshotServiceParts, "database" | "leases" | "namespaces">,
     records: SnapshotRecords,
     lookup: Lookup,
     intents: Intents,
+    barrier: Barrier,
   ) {
     this.#parts = parts;
     this.#records = records;
     this.#lookup = lookup;
     this.#intents = intents;
+    this.#barrier = barrier;
   }
 
   /**
@@ -61,6 +65,8 @@ export class Creation {
     }
     if (key === "") throw unknown("bucket name required");
     const above = parent === "" ? undefined : this.#lookup.parent(snapshotter, namespace, parent);
+    // Layers go on each other at once; a client's own snapshot stands on what stays.
+    if (!isUnpacking(key)) await this.#barrier.settled(namespace, snapshotter, parent);
     const sequence = this.#records.nextSequence(snapshotter, namespace);
     const made = backendKey(namespace, sequence, key);
     const kind = verb === "view" ? Kind.View : Kind.Active;

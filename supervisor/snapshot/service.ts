@@ -18,8 +18,9 @@ import { type Filter, parseFilters } from "../store/filter.ts";
 import { checkLabels, type Labels } from "../store/labels.ts";
 import { quote } from "../store/quote.ts";
 import { nowMicros } from "../store/time.ts";
+import { Barrier } from "./barrier.ts";
 import { Creation } from "./creation.ts";
-import { backendKey, inherited, isLayer, isUnpacking, overlaid, passes } from "./info.ts";
+import { backendKey, inherited, isLayer, overlaid, passes } from "./info.ts";
 import { type Intent, Intents } from "./intents.ts";
 import { Lookup } from "./lookup.ts";
 import type { SnapshotServiceParts } from "./parts.ts";
@@ -41,13 +42,15 @@ export class SnapshotService {
   readonly #lookup: Lookup;
   readonly #intents: Intents;
   readonly #creation: Creation;
+  readonly barrier: Barrier;
 
   constructor(parts: SnapshotServiceParts) {
     this.#parts = parts;
     this.#records = new SnapshotRecords(parts.database);
+    this.barrier = new Barrier(parts.snapshotters, this.#records);
     this.#lookup = new Lookup(parts.snapshotters, this.#records);
     this.#intents = new Intents(parts.database, (...commit) => this.#finishCommit(...commit), parts.log);
-    this.#creation = new Creation(parts, this.#records, this.#lookup, this.#intents);
+    this.#creation = new Creation(parts, this.#records, this.#lookup, this.#intents, this.barrier);
   }
 
   /** Begins to finish or undo what a crash has left half done in other processes. */
@@ -108,23 +111,6 @@ export class SnapshotService {
     return backend.mounts(this.#lookup.record(snapshotter, namespace, key).backend);
   }
 
-  /**
-   * Resolves when a snapshot and all that it is made of survive a power cut: whatever a person relies on waits for this
-   * before it is acknowledged. At once for a snapshot that is not there.
-   * @throws ContainerdError why it does not
-   */
-  async settled(namespace: string, snapshotter: string, key: string): Promise<void> {
-    const backend = this.#parts.snapshotters.get(snapshotter);
-    if (backend?.settled === undefined || key === "") return;
-    const record = this.#records.find(snapshotter, namespace, key);
-    if (record !== undefined) await backend.settled(record.backend);
-  }
-
-  /** {@link settled} for all snapshots. @throws ContainerdError */
-  async allSettled(): Promise<void> {
-    await Promise.all([...this.#parts.snapshotters.values()].map((snapshotter) => snapshotter.allSettled?.()));
-  }
-
   /** Makes an active snapshot; a lease holds it. @param parent empty for none */
   async prepare(
     namespace: string,
@@ -134,15 +120,13 @@ export class SnapshotService {
     parent: string,
     labels: Labels,
   ): Promise<readonly SnapshotMount[]> {
-    // Layers go on each other at once; a client's own snapshot stands on what stays.
-    if (!isUnpacking(key)) await this.settled(namespace, snapshotter, parent);
     const mounts = await this.#creation.create("prepare", namespace, lease, snapshotter, key, parent, labels);
     this.#publish(namespace, "prepare", SnapshotPrepare.encode({ key, parent, snapshotter }).finish());
     return mounts;
   }
 
   /** Makes a view; a lease holds it. @param parent empty for none */
-  async view(
+  view(
     namespace: string,
     lease: string | undefined,
     snapshotter: string,
@@ -150,7 +134,6 @@ export class SnapshotService {
     parent: string,
     labels: Labels,
   ): Promise<readonly SnapshotMount[]> {
-    if (!isUnpacking(key)) await this.settled(namespace, snapshotter, parent);
     return this.#creation.create("view", namespace, lease, snapshotter, key, parent, labels);
   }
 

@@ -51,7 +51,9 @@ class FakeSnapshots implements Snapshots {
     this.committed.set(name, parent);
     this.log.push("commit");
   }
-  async settled(): Promise<void> {}
+  async settled(key: string): Promise<void> {
+    this.log.push(`settled ${key}`);
+  }
 
   async remove(key: string): Promise<void> {
     this.active.delete(key);
@@ -142,6 +144,8 @@ test("layers are unpacked onto each other, and labels say so", async () => {
     [chain[2] ?? "", chain[1] ?? ""],
   ]);
   expect(applied).toEqual([0, 1, 2]);
+  // Nothing is acknowledged before.
+  expect(snapshots.log.at(-1)).toBe(`settled ${chain[2]}`);
   expect(snapshots.active.size).toBe(0);
   expect((await blobs.info(configuration.digest)).labels).toEqual({
     "containerd.io/gc.ref.snapshot.fake": chain[2] ?? "",

@@ -75,14 +75,14 @@ test("layers are committed on each other at once; whatever else stands on them w
   await layer(fixture, "b", chain("a"));
   await layer(fixture, "c", chain("b"));
   expect(marks(fixture)).toEqual([0, 0, 0]);
-  const settled = service.settled(ns, overlay, chain("c"));
+  const settled = service.barrier.settled(ns, overlay, chain("c"));
   const prepared = service.prepare(ns, undefined, overlay, "container", chain("c"), {});
   const viewed = service.view(ns, undefined, overlay, "view", chain("a"), {});
-  const all = service.allSettled();
+  const all = service.barrier.allSettled();
   for (const promise of [settled, prepared, viewed, all]) expect(await waits(promise)).toBe(true);
   // Of what is not there nothing is to be waited for.
-  await service.settled(ns, overlay, "missing");
-  await service.settled(ns, "missing", chain("a"));
+  await service.barrier.settled(ns, overlay, "missing");
+  await service.barrier.settled(ns, "missing", chain("a"));
   disk.let();
   await Promise.all([settled, prepared, viewed, all]);
   expect(marks(fixture).slice(0, 3)).toEqual([1, 1, 1]);
@@ -114,7 +114,7 @@ test("a container is made, or given another snapshot, only when that is on disk"
   const publisher = { publish: () => undefined };
   const collector = { schedule: () => undefined };
   const namespaces = new Namespaces(database, publisher);
-  const settled = service.settled.bind(service);
+  const settled = service.barrier.settled.bind(service.barrier);
   const containers = new Containers({ database, publisher, collector, namespaces, settled });
   await layer(fixture, "a");
   const container = { id: "one", runtime: { name: "runc" }, snapshotter: overlay };
@@ -131,12 +131,12 @@ test("a sync that could not be made is made again; those who waited are told", a
   disk.failures.push(error("EMFILE"));
   await using fixture = openFixture(undefined, undefined, { syncs: disk });
   await layer(fixture, "a");
-  const told = fixture.service.settled(ns, overlay, chain("a"));
+  const told = fixture.service.barrier.settled(ns, overlay, chain("a"));
   disk.let();
   await expect(told).rejects.toThrow("EMFILE: it is broken: it is tried again");
   expect(fixture.warnings).toHaveLength(1);
   // Who asks next has not to wait for the pause.
-  await fixture.service.settled(ns, overlay, chain("a"));
+  await fixture.service.barrier.settled(ns, overlay, chain("a"));
   expect(marks(fixture)).toEqual([1]);
 });
 
@@ -148,7 +148,7 @@ test("what the disk refused is never said to be on it, and the next start takes 
   const files = await layer(fixture, "a");
   disk.let();
   for (let i = 0; i < 2; i++)
-    await expect(fixture.service.settled(ns, overlay, chain("a"))).rejects.toThrow(
+    await expect(fixture.service.barrier.settled(ns, overlay, chain("a"))).rejects.toThrow(
       "EIO: it is broken: remove its image",
     );
   expect(disk.calls).toHaveLength(1);
@@ -166,17 +166,17 @@ test("a full disk is said to be full", async () => {
   await using fixture = openFixture(undefined, undefined, { syncs: disk });
   await layer(fixture, "a");
   disk.let();
-  await expect(fixture.service.settled(ns, overlay, chain("a"))).rejects.toThrow(/resource exhausted$/);
+  await expect(fixture.service.barrier.settled(ns, overlay, chain("a"))).rejects.toThrow(/resource exhausted$/);
 });
 
 test("a layer that is not on disk can be removed; nobody waits for it any more", async () => {
   const disk = new SlowDisk();
   await using fixture = openFixture(undefined, undefined, { syncs: disk });
   await layer(fixture, "a");
-  const settled = fixture.service.settled(ns, overlay, chain("a"));
+  const settled = fixture.service.barrier.settled(ns, overlay, chain("a"));
   await fixture.service.remove(ns, undefined, overlay, chain("a"));
   await settled;
-  await fixture.service.allSettled();
+  await fixture.service.barrier.allSettled();
   expect(marks(fixture)).toEqual([]);
   disk.let();
 });
@@ -202,7 +202,7 @@ test("after a crash of the daemon alone layers are synced again; after another b
   const disk = new SlowDisk();
   fixture = fixture.crash({ boot: "one", syncs: disk });
   expect(marks(fixture)).toEqual([0, 0]);
-  const settled = fixture.service.settled(ns, overlay, chain("b"));
+  const settled = fixture.service.barrier.settled(ns, overlay, chain("b"));
   expect(await waits(settled)).toBe(true);
   disk.let();
   await settled;
@@ -231,7 +231,7 @@ test("after a crash of the daemon alone layers are synced again; after another b
   for (const path of lost) expect(existsSync(path)).toBe(false);
   // Unpacked again.
   await layer(fixture, "c", chain("b"));
-  await fixture.service.allSettled();
+  await fixture.service.barrier.allSettled();
   // The boot is known now.
   fixture = fixture.crash({ boot: "two" });
   expect(marks(fixture)).toEqual([1, 1, 1]);

@@ -314,6 +314,48 @@ test("containers come back from their bundles, and snapshots from their director
   database.close();
 });
 
+test("layers from the copy count as on disk under a container; of the others no boot is known", async () => {
+  const database = await open();
+  const { containers } = stores(database);
+  const trees: [id: number, parent: number | null, kind: number, synced: number][] = [
+    [1, null, 3, 0],
+    [2, 1, 2, 1],
+    [3, null, 3, 0],
+  ];
+  for (const [id, parent, kind, synced] of trees) {
+    mkdirSync(join(root, `io.containerd.snapshotter.v1.overlayfs/snapshots/${id}/fs`), { recursive: true });
+    database.run(
+      `INSERT INTO trees (id, snapshotter, key, parent, kind, size, inodes, created_at, updated_at, labels, synced)
+       VALUES (?1, 'overlayfs', 'n1/' || ?1 || '/s', ?2, ?3, 0, 0, 0, 0, '{}', ?4)`,
+      ...[id, parent, kind, synced],
+    );
+    database.run(
+      `INSERT INTO snapshots (snapshotter, namespace, key, parent, kind, backend, created_at, updated_at, labels)
+       VALUES ('overlayfs', 'n1', 's' || ?1, ?2, ?3, 'n1/' || ?1 || '/s', 0, 0, '{}')`,
+      ...[id, parent === null ? "" : `s${parent}`, kind],
+    );
+  }
+  database.run("INSERT INTO boots (id) VALUES ('this one')");
+  await containers.create("n1", { id: "c", runtime: { name: "r" }, spec, snapshotter: "overlayfs", snapshotKey: "s2" });
+  const onError = (error: unknown): never => {
+    throw error;
+  };
+  const backup = new Backup({ database, path: join(root, BACKUP), namesPath: namesPath(root), onError });
+  await backup.now();
+  await backup.close();
+  database.close();
+  for (const end of ["", "-wal"]) rmSync(path() + end);
+  const rebuilt = await open();
+  const rows = rebuilt.all<{ id: number; synced: number }>("SELECT id, synced FROM trees ORDER BY id");
+  expect(rows.map(({ id, synced }) => [id, synced])).toEqual([
+    [1, 1],
+    [2, 1],
+    [3, 0],
+  ]);
+  expect(rebuilt.all("SELECT id FROM boots")).toEqual([]);
+  rebuilt.close();
+});
+
 test("the copy follows changes after its delay, and a change of images sooner", async () => {
   const database = await open();
   const { namespaces } = stores(database);
