@@ -104,14 +104,14 @@ export class Settling {
 
   /** Waits for what is under way, for a while. */
   async close(): Promise<void> {
-    const done = this.allSettled().then(
-      () => true,
-      () => true,
-    );
-    const isDone = await Promise.race([done, Bun.sleep(CLOSE_MS).then(() => false)]);
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(late.resolve, CLOSE_MS);
+    // One that failed does not end the wait for the others.
+    await Promise.race([Promise.allSettled([...this.#trees.keys()].map((id) => this.#tree(id))), late.promise]);
+    clearTimeout(timer);
     this.#isClosed = true;
     clearTimeout(this.#timer);
-    if (isDone) return;
+    if (this.#trees.size === 0) return;
     const { snapshotter } = this.#options;
     this.#options.log.warn("layers are not on disk yet; the next start sees to it", {
       snapshotter,
