@@ -92,7 +92,12 @@ function begin(store: ContentStore, namespace: string, options: OpenOptions, isG
   try {
     namespaces.require(namespace);
     const before = records.ingest(namespace, ref);
-    const isSame = before?.expected === "" && !(total > 0 && before.total > 0 && total !== before.total);
+    const isSame =
+      before?.expected === "" &&
+      !(total > 0 && before.total > 0 && total !== before.total) &&
+      // Clients give things of different images one ref (ctr imports every archive's index as `tar-index.json`). What a
+      // daemon that was killed has left of one must not become the beginning of another that has no digest to tell.
+      !(expected === "" && store.health.isDoubtful(before.startedAt));
     const startedAt = Math.max(nowMicros(), (before?.startedAt ?? 0) + 1);
     const record: IngestRecord =
       before && isSame && !shared
