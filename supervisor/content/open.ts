@@ -194,11 +194,19 @@ class Session implements WriterHost {
       await store.digests.run(digest, async () => {
         if (!this.#isMine()) throw notFound(`reference ${this.#record.ref}: not found`);
         exists = await this.#isThere(digest, size);
-        if (ingest && !exists) {
-          isPut = true;
-          await store.files.put(`${ingest.path}/data`, digest);
+        for (let isEntered = false; !isEntered; ) {
+          if (ingest && !exists) {
+            isPut = true;
+            await store.files.put(`${ingest.path}/data`, digest);
+          }
+          isEntered = await store.options.database.commit(() => {
+            // The collector may have taken the record since it was looked at; the file it can take only under our lock.
+            if (exists && !store.records.hasBlob(this.#namespace, digest)) return false;
+            this.#enter(blob, exists, ingest !== undefined);
+            return true;
+          });
+          if (!isEntered) exists = false;
         }
-        await store.options.database.commit(() => this.#enter(blob, exists, ingest !== undefined));
       });
     } catch (error) {
       // Put in place, but not recorded: nobody may find it there, nor an ingest without its data.

@@ -136,6 +136,25 @@ test("R25: what a killed daemon left of one thing is not the beginning of anothe
   expect(ingests()).toEqual([]);
 });
 
+test("a blob that the collector takes while somebody commits it again is there afterwards", async () => {
+  const digest = await rig.put("hello");
+  await rig.leases.create("default", "l", {});
+  const writer = await rig.store.writer("default", { ref: "r", lease: "l" });
+  await writer.write(bytes("hello"));
+  const look = rig.store.health.problem.bind(rig.store.health);
+  using _ = spyOn(rig.store.health, "problem").mockImplementation(async (...blob) => {
+    const found = await look(...blob);
+    // As the sweep does it.
+    rig.database.transaction(() => rig.store.records.deleteBlob("default", digest));
+    void rig.store.waste.removeBlobs([digest]);
+    return found;
+  });
+  await writer.commit();
+  await rig.store.idle();
+  expect(await rig.get(digest)).toBe("hello");
+  expect(rig.leases.resources("default", "l")).toEqual([{ type: "content", id: digest }]);
+});
+
 test("truncate begins again", async () => {
   const writer = await rig.store.writer("default", { ref: "r" });
   await writer.write(bytes("wrong"));
