@@ -23,6 +23,7 @@ import { Collections } from "./metrics/collections.ts";
 import { RestartMonitor } from "./restart/monitor.ts";
 import { registerServices } from "./services.ts";
 import { Activations } from "./snapshot/activation/activations.ts";
+import type { Barrier } from "./snapshot/barrier.ts";
 import { SnapshotService } from "./snapshot/service.ts";
 import { openSnapshotters } from "./snapshot/snapshotters.ts";
 import { Backup } from "./store/backup.ts";
@@ -145,12 +146,13 @@ export class Daemon {
     // The collector itself needs the rooms that are made further down.
     const collector = { schedule: () => this.#collector?.schedule(), collect: async () => this.#collector?.collect() };
     const namespaces = new Namespaces(database, publisher);
-    const leases = new Leases({ database, namespaces, collector });
-    const images = new Images({ database, publisher, namespaces, leases, collector, backup: this.#backup });
-    const containers = new Containers({
-      ...{ database, publisher, namespaces, collector },
-      settled: async (...snapshot) => this.#snapshots?.barrier.settled(...snapshot),
-    });
+    // And the barrier, those of the snapshots.
+    const settled = async (...snapshot: Parameters<Barrier["settled"]>) =>
+      this.#snapshots?.barrier.settled(...snapshot);
+    const allDecided = async () => this.#snapshots?.barrier.allDecided();
+    const leases = new Leases({ database, namespaces, collector, settled });
+    const images = new Images({ database, publisher, namespaces, leases, collector, allDecided, backup: this.#backup });
+    const containers = new Containers({ database, publisher, namespaces, collector, settled });
     const sandboxes = new Sandboxes({ database, namespaces });
     const content = await ContentStore.open({
       directory: join(root, "io.containerd.content.v1.content"),
@@ -158,6 +160,7 @@ export class Daemon {
       leases,
       namespaces,
       publisher,
+      allDecided,
       onError: (what, error) => this.#log.warn(what, { error: messageOf(error) }),
     });
     this.#content = content;
@@ -193,6 +196,7 @@ export class Daemon {
       content,
       waste: content.waste,
       snapshots,
+      allDecided,
       policy: this.#config.gc,
       onError: (what, error) => this.#log.warn(what, { error: messageOf(error) }),
       onCollected: (ms, removed, error) => this.#collected(ms, removed, error),

@@ -40,6 +40,8 @@ export interface ContentStoreOptions {
   readonly leases: ContentLeases;
   readonly namespaces: { require(namespace: string): void };
   readonly publisher: Publisher;
+  /** Resolves when no snapshot needs the blob any more that it was unpacked from: none is deleted before. */
+  readonly allDecided?: () => Promise<void>;
   /** shared: a namespace gets a blob that another has for the asking; isolated: it must bring the bytes. */
   readonly policy?: "shared" | "isolated";
   /** Told of work in the background that failed. */
@@ -138,6 +140,7 @@ export class ContentStore {
 
   /** @throws ContainerdError NotFound */
   async delete(namespace: string, digest: string, lease?: string): Promise<void> {
+    await this.options.allDecided?.();
     await this.options.database.commit(() => {
       if (!this.records.deleteBlob(namespace, digest)) throw notFound(`content digest ${digest}: not found`);
       this.options.leases.release(namespace, lease, { type: "content", id: digest });

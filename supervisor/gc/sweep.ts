@@ -27,6 +27,8 @@ export interface SweepParts {
     readonly names: readonly string[];
     collect(namespace: string, snapshotter: string, key: string, stillUnused: () => boolean): Promise<boolean>;
   };
+  /** Resolves when no snapshot needs the blob any more that it was unpacked from: no record of a blob goes before. */
+  readonly allDecided?: () => Promise<void>;
   /** Told of a thing that could not be removed: it is tried again the next time. */
   readonly onError?: ((what: string, error: unknown) => void) | undefined;
 }
@@ -68,6 +70,7 @@ export class Sweep {
     const rows = nodes.filter(({ kind }) => kind !== "snapshot");
     const digests: string[] = [];
     const ingests: string[] = [];
+    if (rows.some(({ kind }) => kind === "content")) await this.#parts.allDecided?.();
     for (let at = 0; at < rows.length; at += PAGE) {
       const gone = this.#parts.database.transaction(() => {
         this.#onRemoval();

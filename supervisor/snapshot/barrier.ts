@@ -1,6 +1,10 @@
 /**
- * The barrier before everything that a person relies on: containers, tasks, snapshots of a client's own, transfers, checks.
- * None of them is acknowledged on layers that a power cut could still take back (settling.ts, boot.ts).
+ * The barrier before everything that a person relies on: containers, tasks, snapshots of a client's own, transfers, images,
+ * checks. None of them is acknowledged on layers that a power cut could still take back (settling.ts, boot.ts).
+ *
+ * Invariant: of every layer of an image that is acknowledged, its snapshot is on disk, or its blob is. A client that finds
+ * a snapshot does not fetch its blob; a client that has unpacked one may let its blob go. So images are told to be made,
+ * and blobs go, when no layer is on its way ({@link Barrier.allDecided}).
  */
 
 import type { SnapshotRecords } from "./records.ts";
@@ -31,5 +35,14 @@ export class Barrier {
   /** {@link settled} for all snapshots. @throws ContainerdError */
   async allSettled(): Promise<void> {
     await Promise.all([...this.#snapshotters.values()].map((snapshotter) => snapshotter.allSettled?.()));
+  }
+
+  /**
+   * Resolves when every snapshot is on disk, or is refused by it: what the disk refused is told to who uses it, and holds
+   * up nobody else.
+   * @throws ContainerdError when that could not be tried
+   */
+  async allDecided(): Promise<void> {
+    await Promise.all([...this.#snapshotters.values()].map((snapshotter) => snapshotter.allDecided?.()));
   }
 }

@@ -139,6 +139,10 @@ export class LocalSnapshotter implements Snapshotter {
     return this.#settling.allSettled();
   }
 
+  allDecided(): Promise<void> {
+    return this.#settling.allDecided();
+  }
+
   async remove(key: string, alongside: Alongside): Promise<void> {
     await this.#directories.room();
     const { id } = this.#database.transaction(() => {

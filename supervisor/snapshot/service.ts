@@ -89,6 +89,8 @@ export class SnapshotService {
     const backend = this.#lookup.snapshotter(snapshotter);
     if (name === "") throw invalidArgument("invalid argument");
     const before = this.#lookup.record(snapshotter, namespace, name);
+    // Labels may be all that keeps it: they are a client's own.
+    await this.barrier.settled(namespace, snapshotter, name);
     const change = (record: SnapshotRecord): Record<string, string> => {
       const updated = updatedLabels(record.labels, labels, paths, name);
       checkLabels(updated, "info.Labels: ");

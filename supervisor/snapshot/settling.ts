@@ -102,6 +102,21 @@ export class Settling {
     return this.settled([...this.#trees.keys()]);
   }
 
+  /**
+   * Resolves when no tree is on its way any more: each is on disk, or lost.
+   * @throws ContainerdError when that could not be tried
+   */
+  async allDecided(): Promise<void> {
+    const decided = async (id: number): Promise<void> => {
+      try {
+        await this.#tree(id);
+      } catch (error) {
+        if (this.#trees.get(id)?.lost === undefined) throw error;
+      }
+    };
+    await Promise.all([...this.#trees.keys()].map(decided));
+  }
+
   /** Waits for what is under way, for a while. */
   async close(): Promise<void> {
     const late = Promise.withResolvers<void>();

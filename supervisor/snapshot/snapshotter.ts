@@ -80,6 +80,8 @@ export interface Snapshotter {
   settled?(key: string): Promise<void>;
   /** {@link settled} for all snapshots. */
   allSettled?(): Promise<void>;
+  /** Resolves when no snapshot is on its way to disk any more: it is there, or the disk has refused it. */
+  allDecided?(): Promise<void>;
   /** Removes a snapshot that is nobody's parent. Its files go away later. */
   remove(key: string, alongside: Alongside): Promise<void>;
   /** All snapshots; of one in another process, those that it shows to the namespace. */

@@ -34,6 +34,8 @@ export interface ImagesOptions {
   readonly namespaces: { require(namespace: string): void };
   readonly leases: Pick<Leases, "hold" | "release">;
   readonly collector: { schedule(): void };
+  /** Resolves when every layer that a client has found unpacked is on disk: no image is told to be kept before. */
+  readonly allDecided?: () => Promise<void>;
   /** Told of every change: names of images are nowhere but in the database. */
   readonly backup?: { soon(): void };
 }
@@ -87,6 +89,7 @@ export class Images {
    */
   async create(namespace: string, image: NewImage, change: ImageChange = {}): Promise<NewImage> {
     validate(image);
+    await this.#options.allDecided?.();
     const at = change.epoch ?? timestampOf(nowMicros());
     const created = { ...fieldsOf(image), createdAt: at, updatedAt: at };
     await this.#database.commit(() => {
@@ -112,6 +115,7 @@ export class Images {
   ): Promise<NewImage> {
     const given = fieldsOf(image);
     if (given.name === "") throw invalidArgument("image name is required for update: invalid argument");
+    await this.#options.allDecided?.();
     const updated = await this.#database.commit(() => {
       this.#options.namespaces.require(namespace);
       const old = fieldsOf(this.get(namespace, given.name));

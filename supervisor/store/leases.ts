@@ -29,6 +29,8 @@ export interface LeasesOptions {
   readonly database: Database;
   readonly namespaces: { require(namespace: string): void };
   readonly collector: { schedule(): void };
+  /** Resolves when a snapshot survives a power cut: a lease is not told to have it before. */
+  readonly settled?: (namespace: string, snapshotter: string, key: string) => Promise<void>;
 }
 
 /** The leases of one daemon. */
@@ -110,6 +112,8 @@ export class Leases {
 
   /** @throws ContainerdError NotFound for the lease; InvalidArgument or Unimplemented for the resource */
   async addResource(namespace: string, lease: string, resource: Resource): Promise<void> {
+    const [kind, snapshotter = ""] = resource.type.split("/");
+    if (kind === "snapshots") await this.#options.settled?.(namespace, snapshotter, resource.id);
     await this.#database.commit(() => {
       this.#check(namespace, lease, resource);
       this.#add(namespace, lease, resource);

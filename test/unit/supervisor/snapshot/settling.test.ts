@@ -2,10 +2,16 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { ContentStore } from "../../../../supervisor/content/store.ts";
+import { Collector } from "../../../../supervisor/gc/collector.ts";
+import { defaultPolicy } from "../../../../supervisor/gc/scheduler.ts";
 import type { Syncs } from "../../../../supervisor/snapshot/settling.ts";
 import { Containers } from "../../../../supervisor/store/containers.ts";
+import { Images } from "../../../../supervisor/store/images.ts";
 import { Leases } from "../../../../supervisor/store/leases.ts";
 import { Namespaces } from "../../../../supervisor/store/namespaces.ts";
+import { outcome } from "../../../lib/outcome.ts";
 import { type Fixture, openFixture } from "./fixture.ts";
 
 setDefaultTimeout(30_000);
@@ -126,6 +132,63 @@ test("a container is made, or given another snapshot, only when that is on disk"
   await Promise.all([created, updated]);
 });
 
+test("labels that a client gives a layer, and leases that it gives one to, are told when it is on disk", async () => {
+  const disk = new SlowDisk();
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  const { service } = fixture;
+  const leases = leasesOf(fixture);
+  const { id: lease } = await leases.create(ns, "", {});
+  await layer(fixture, "a");
+  const labelled = service.update(ns, overlay, chain("a"), { "containerd.io/gc.root": "now" }, []);
+  const added = leases.addResource(ns, lease, { type: "snapshots/overlayfs", id: chain("a") });
+  await leases.addResource(ns, lease, { type: "content", id: chain("f") });
+  expect(await waits(Promise.race([labelled, added]))).toBe(true);
+  disk.let();
+  await Promise.all([labelled, added]);
+});
+
+test("an image is told to be kept, and blobs go, only when no layer is on its way that may need them", async () => {
+  const disk = new SlowDisk();
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  const rooms = await roomsOf(fixture);
+  const [kept, dropped] = [await rooms.put("kept"), await rooms.put("dropped")];
+  await rooms.images.create(ns, { name: "first", target: target(kept) });
+  await layer(fixture, "a");
+  // Of what is no blob the collector need not wait.
+  const [created, updated] = [
+    rooms.images.create(ns, { name: "second", target: target(kept) }),
+    rooms.images.update(ns, { name: "first", target: target(kept) }, ["target"]),
+  ];
+  const deleted = rooms.content.delete(ns, kept);
+  const collected = rooms.collector.collect();
+  expect(await waits(Promise.race([created, updated, deleted, collected]))).toBe(true);
+  expect(rooms.images.list(ns).map(({ name }) => name)).toEqual(["first"]);
+  for (const digest of [kept, dropped]) expect(existsSync(rooms.content.path(digest))).toBe(true);
+  disk.let();
+  await Promise.all([created, updated, deleted, collected]);
+  await rooms.close();
+  for (const digest of [kept, dropped]) expect(existsSync(rooms.content.path(digest))).toBe(false);
+});
+
+test("a layer that the disk refused holds up nobody but those who use it", async () => {
+  const disk = new SlowDisk();
+  disk.failures.push(error("EMFILE"), error("ENOSPC"));
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  const rooms = await roomsOf(fixture);
+  const blob = await rooms.put("blob");
+  await layer(fixture, "a");
+  const deleted = rooms.content.delete(ns, blob);
+  disk.let();
+  // It is not known yet what becomes of the layer.
+  expect(await outcome(deleted)).toThrow("EMFILE");
+  await rooms.images.create(ns, { name: "other", target: target(blob) });
+  expect(marks(fixture)).toEqual([2]);
+  await rooms.images.delete(ns, "other");
+  await rooms.collector.collect();
+  await rooms.close();
+  expect(existsSync(rooms.content.path(blob))).toBe(false);
+});
+
 test("a sync that could not be made is made again; those who waited are told", async () => {
   const disk = new SlowDisk();
   disk.failures.push(error("EMFILE"));
@@ -133,7 +196,7 @@ test("a sync that could not be made is made again; those who waited are told", a
   await layer(fixture, "a");
   const told = fixture.service.barrier.settled(ns, overlay, chain("a"));
   disk.let();
-  await expect(told).rejects.toThrow("EMFILE: it is broken: it is tried again");
+  expect(await outcome(told)).toThrow("EMFILE: it is broken: it is tried again");
   expect(fixture.warnings).toHaveLength(1);
   // Who asks next has not to wait for the pause.
   await fixture.service.barrier.settled(ns, overlay, chain("a"));
@@ -148,12 +211,12 @@ test("what the disk refused is never said to be on it, and the next start takes 
   const files = await layer(fixture, "a");
   disk.let();
   for (let i = 0; i < 2; i++)
-    await expect(fixture.service.barrier.settled(ns, overlay, chain("a"))).rejects.toThrow(
+    expect(await outcome(fixture.service.barrier.settled(ns, overlay, chain("a")))).toThrow(
       "EIO: it is broken: remove its image",
     );
   expect(disk.calls).toHaveLength(1);
   expect(marks(fixture)).toEqual([2]);
-  await expect(fixture.service.prepare(ns, undefined, overlay, "container", chain("a"), {})).rejects.toThrow("EIO");
+  expect(await outcome(fixture.service.prepare(ns, undefined, overlay, "container", chain("a"), {}))).toThrow("EIO");
   fixture = await fixture.reopen();
   expect(marks(fixture)).toEqual([]);
   await fixture.service.cleanup(overlay);
@@ -166,7 +229,7 @@ test("a full disk is said to be full", async () => {
   await using fixture = openFixture(undefined, undefined, { syncs: disk });
   await layer(fixture, "a");
   disk.let();
-  await expect(fixture.service.barrier.settled(ns, overlay, chain("a"))).rejects.toThrow(/resource exhausted$/);
+  expect(await outcome(fixture.service.barrier.settled(ns, overlay, chain("a")))).toThrow(/resource exhausted$/);
 });
 
 test("a layer that is not on disk can be removed; nobody waits for it any more", async () => {
@@ -237,8 +300,43 @@ test("after a crash of the daemon alone layers are synced again; after another b
   expect(marks(fixture)).toEqual([1, 1, 1]);
 });
 
-function leasesOf({ database }: Fixture): Leases {
-  const publisher = { publish: () => undefined };
-  const collector = { schedule: () => undefined, collect: async () => undefined };
-  return new Leases({ database, namespaces: new Namespaces(database, publisher), collector });
+const publisher = { publish: () => undefined };
+const target = (digest: string) => ({ mediaType: "text/plain", digest, size: 4 });
+
+function leasesOf({ database, service }: Fixture): Leases {
+  const collector = { schedule: () => undefined };
+  const settled = service.barrier.settled.bind(service.barrier);
+  return new Leases({ database, namespaces: new Namespaces(database, publisher), collector, settled });
+}
+
+/** What goes and comes beside snapshots, as the daemon puts it together. */
+async function roomsOf(fixture: Fixture) {
+  const { root, database, service } = fixture;
+  const leases = leasesOf(fixture);
+  const namespaces = new Namespaces(database, publisher);
+  const allDecided = service.barrier.allDecided.bind(service.barrier);
+  const directory = join(root, "content");
+  const content = await ContentStore.open({ directory, database, leases, namespaces, publisher, allDecided });
+  const policy = { ...defaultPolicy, mutationThreshold: 0, startupDelay: 1e9 };
+  const collector = new Collector({
+    ...{ database, publisher, content, allDecided, policy },
+    waste: content.waste,
+    snapshots: service,
+  });
+  return {
+    content,
+    collector,
+    images: new Images({ database, publisher, namespaces, leases, collector: { schedule() {} }, allDecided }),
+    async put(text: string): Promise<string> {
+      const writer = await content.writer(ns, { ref: text });
+      await writer.write(Buffer.from(text));
+      const digest = writer.digest();
+      await writer.commit({ expected: digest });
+      return digest;
+    },
+    async close(): Promise<void> {
+      await collector.close();
+      await content.close();
+    },
+  };
 }
