@@ -42,7 +42,7 @@ export interface CheckRecords {
     readonly key: string;
     readonly parent: number | null;
     readonly kind: number;
-    /** 1: on disk; 0: that is not known yet; 2: the disk refused it. */
+    /** 1: on disk; 0 and 3: that is not known yet; 2: the disk refused it. */
     readonly synced: number;
   }[];
 }

@@ -36,7 +36,7 @@ export async function checkSnapshots(records: CheckRecords, root: string): Promi
   for (const { id, snapshotter, synced } of records.trees) {
     const subject = `${snapshotter}/${id}`;
     if (synced === 2) add("error", subject, "the disk did not take its files: remove it, and unpack again");
-    else if (synced === 0)
+    else if (synced !== 1)
       add("note", subject, "is not on disk yet: it is synced, or after a power cut unpacked again");
   }
   const bySnapshot = new Map(records.snapshots.map((row) => [`${row.snapshotter} ${row.namespace} ${row.key}`, row]));

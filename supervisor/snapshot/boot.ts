@@ -7,8 +7,11 @@ import { readFileSync } from "node:fs";
 import type { Log } from "../log/log.ts";
 import type { Database } from "../store/database.ts";
 
-/** What `trees.synced` says: not known to be on disk yet; on disk; the disk refused it. */
-export const Synced = { no: 0, yes: 1, lost: 2 } as const;
+/**
+ * What `trees.synced` says: not known to be on disk yet; on disk; the disk refused it; being synced. What that last one
+ * came to died with a daemon: the kernel tells of a write that failed once, so a second sync would prove nothing.
+ */
+export const Synced = { no: 0, yes: 1, lost: 2, begun: 3 } as const;
 
 /** A tree that is taken back. */
 interface Row {
@@ -28,7 +31,7 @@ export function bootId(): string {
 
 /**
  * Takes back what a power cut may have damaged, with all that is made of it: records here, durable before the snapshotters
- * remove directories without one ({@link Directories.sweep}). Those of the same boot stay, and are synced again.
+ * remove directories without one ({@link Directories.sweep}). Those of the same boot that nobody has begun to sync stay.
  * @returns keys in the snapshotters of what was taken back
  */
 export function takeBack(database: Database, boot: string, log: Pick<Log, "warn">): string[] {

@@ -4,7 +4,8 @@
  * Invariants: a tree is marked `synced = 1` only when its files are on disk, and that mark is durable before anybody who
  * waits goes on. A sync that failed for the disk's sake is never tried again: the kernel forgets what it could not write,
  * so a second one succeeds and proves nothing. Such a tree is `synced = 2`, everybody who needs it gets the error, and the
- * next start takes it back (boot.ts).
+ * next start takes it back (boot.ts). So does the next start with a tree whose sync was begun and never ended: that it was
+ * begun is recorded before, not durably, for only the daemon's own death must not undo it.
  */
 
 import { ContainerdError, messageOf, unknown } from "../../proto/errdefs.ts";
@@ -188,18 +189,20 @@ export class Settling {
 
   async #sync(batch: readonly number[]): Promise<void> {
     const { database, files, root } = this.#options;
+    database.transaction(() => this.#write(batch, Synced.begun));
     const [only, ...others] = batch;
     if (only !== undefined && others.length === 0) await this.#syncs.tree(files(only));
     else await this.#syncs.fileSystem(root);
-    await this.#mark(batch, Synced.yes, database);
+    await database.commit(() => this.#write(batch, Synced.yes));
     for (const id of batch) this.forget(id);
   }
 
   async #failed(batch: readonly number[], error: unknown): Promise<void> {
     const { database, snapshotter, log } = this.#options;
-    const still = batch.filter((id) => this.#trees.has(id));
-    if (still.length === 0) return;
     const isLost = isDisk(error);
+    // What a sync of the file system could not write may be of one that was committed meanwhile: it would not be told again.
+    const still = isLost ? this.#waiting() : batch.filter((id) => this.#trees.has(id));
+    if (still.length === 0) return;
     log.warn(isLost ? "layers are lost: the disk did not take them" : "layers could not be brought to disk yet", {
       snapshotter,
       ids: still,
@@ -213,18 +216,15 @@ export class Settling {
       tree.attempt = attempt();
       if (isLost) tree.lost = error;
     }
-    if (isLost) {
-      await this.#mark(still, Synced.lost, database).catch((reason) =>
-        log.warn("cannot record that layers are lost", { snapshotter, ids: still, error: reason }),
-      );
-    }
+    await database
+      .commit(() => this.#write(still, isLost ? Synced.lost : Synced.no))
+      .catch((reason) => log.warn("cannot record what became of layers", { snapshotter, ids: still, error: reason }));
     for (const { reject } of ended) reject(error);
   }
 
-  #mark(batch: readonly number[], synced: number, database: Database): Promise<void> {
-    return database.commit(() => {
-      for (const id of batch) database.run("UPDATE trees SET synced = ? WHERE id = ?", synced, id);
-    });
+  /** Inside a transaction. */
+  #write(batch: readonly number[], synced: number): void {
+    for (const id of batch) this.#options.database.run("UPDATE trees SET synced = ? WHERE id = ?", synced, id);
   }
 
   #later(): void {

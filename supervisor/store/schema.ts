@@ -75,7 +75,7 @@ export const migrations: readonly Migration[] = [
     PRIMARY KEY (snapshotter, backend)) STRICT, WITHOUT ROWID;
 
   -- A snapshot as overlayfs or native keeps it: a directory of the name id. Ids are never used again.
-  -- synced: 1 its files are on disk, 0 that is not known yet, 2 the disk refused them; not 1 only of committed layers
+  -- synced: 1 its files are on disk, 0 that is not known yet, 2 the disk refused them, 3 they are being synced; not 1 only of committed layers
   CREATE TABLE trees (
     id INTEGER PRIMARY KEY AUTOINCREMENT, snapshotter TEXT NOT NULL, key TEXT NOT NULL, parent INTEGER,
     kind INTEGER NOT NULL, size INTEGER NOT NULL, inodes INTEGER NOT NULL,

@@ -119,7 +119,7 @@ export function settleTrees({ database }: RebuildOptions, isMixed: boolean): voi
          JOIN snapshots s ON s.snapshotter = c.snapshotter AND s.namespace = c.namespace AND s.key = c.snapshot_key
          JOIN trees t ON t.snapshotter = s.snapshotter AND t.key = s.backend
          UNION SELECT t.id, t.parent FROM trees t JOIN used u ON t.id = u.parent)
-       UPDATE trees SET synced = 1 WHERE synced = 0 AND id IN (SELECT id FROM used)`,
+       UPDATE trees SET synced = 1 WHERE synced IN (0, 3) AND id IN (SELECT id FROM used)`,
     );
     if (isMixed) database.run("DELETE FROM boots");
   });

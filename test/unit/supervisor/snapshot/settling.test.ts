@@ -80,7 +80,7 @@ test("layers are committed on each other at once; whatever else stands on them w
   await layer(fixture, "a");
   await layer(fixture, "b", chain("a"));
   await layer(fixture, "c", chain("b"));
-  expect(marks(fixture)).toEqual([0, 0, 0]);
+  expect(marks(fixture)).toEqual([3, 0, 0]);
   const settled = service.barrier.settled(ns, overlay, chain("c"));
   const prepared = service.prepare(ns, undefined, overlay, "container", chain("c"), {});
   const viewed = service.view(ns, undefined, overlay, "view", chain("a"), {});
@@ -223,6 +223,36 @@ test("what the disk refused is never said to be on it, and the next start takes 
   expect(existsSync(files)).toBe(false);
 });
 
+test("what was committed while the disk refused something is not believed either", async () => {
+  const disk = new SlowDisk();
+  disk.failures.push(error("EIO"));
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  await layer(fixture, "a");
+  await Bun.sleep(0);
+  expect(disk.calls).toHaveLength(1);
+  await layer(fixture, "b");
+  disk.let();
+  for (const digit of ["a", "b"])
+    expect(await outcome(fixture.service.barrier.settled(ns, overlay, chain(digit)))).toThrow("EIO: it is broken");
+  expect(disk.calls).toHaveLength(1);
+  expect(marks(fixture)).toEqual([2, 2]);
+});
+
+test("a layer is taken back whose sync died with the daemon: nobody knows what the disk said", async () => {
+  let fixture = openFixture(undefined, undefined, { syncs: new SlowDisk(), boot: "one" });
+  await using _ = { [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
+  await layer(fixture, "a");
+  await Bun.sleep(0);
+  await layer(fixture, "b");
+  expect(marks(fixture)).toEqual([3, 0]);
+  const disk = new SlowDisk();
+  disk.let();
+  fixture = fixture.crash({ boot: "one", syncs: disk });
+  await fixture.service.barrier.allSettled();
+  expect((await Array.fromAsync(fixture.service.list(ns, overlay, []))).map(({ name }) => name)).toEqual([chain("b")]);
+  expect(marks(fixture)).toEqual([1]);
+});
+
 test("a full disk is said to be full", async () => {
   const disk = new SlowDisk();
   disk.failures.push(error("ENOSPC"));
@@ -256,10 +286,13 @@ test("a stop waits for layers on their way", async () => {
   expect(marks(fixture)).toEqual([1]);
 });
 
-test("after a crash of the daemon alone layers are synced again; after another boot they are taken back with all above", async () => {
+test("after a crash of the daemon alone layers that waited are synced; after another boot they are taken back with all above", async () => {
   const hung = new SlowDisk();
   let fixture = openFixture(undefined, undefined, { syncs: hung, boot: "one" });
   await using _ = { [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose]() };
+  // While this one is synced the others wait.
+  await layer(fixture, "f");
+  await Bun.sleep(0);
   await layer(fixture, "a");
   await layer(fixture, "b", chain("a"));
   const disk = new SlowDisk();
