@@ -15,6 +15,7 @@ const root = { "containerd.io/gc.root": "2024-01-01T00:00:00Z" };
 const services = {
   containers: "containerd.services.containers.v1.Containers",
   content: "containerd.services.content.v1.Content",
+  diff: "containerd.services.diff.v1.Diff",
   events: "containerd.services.events.v1.Events",
   images: "containerd.services.images.v1.Images",
   leases: "containerd.services.leases.v1.Leases",
@@ -321,4 +322,4 @@ export async function within<T>(call: Promise<T>, ms = 15_000): Promise<T> {
   }
 }
 
-export { services };
+export { root, services };

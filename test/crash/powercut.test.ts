@@ -6,7 +6,7 @@
  */
 
 import { afterAll, expect } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Berthd } from "../lib/berthd.ts";
 import { GrpcClient } from "../lib/grpc.ts";
@@ -17,7 +17,7 @@ import { processScope } from "../lib/scope.ts";
 import { testUnless } from "../lib/skip.ts";
 import { type Layered, writeLayered } from "./archive.ts";
 import { type CutMode, Disk, mountImage, whyNoDisk } from "./disk.ts";
-import { Load, services, within } from "./load.ts";
+import { Load, root, services, within } from "./load.ts";
 import { broken, Model, type Promises } from "./model.ts";
 import { check, survey } from "./survey.ts";
 
@@ -97,6 +97,34 @@ testUnless(
 
 testUnless(
   whyNoContainers() ?? whyNoDisk(),
+  "R25 R26 the power is cut the moment the blobs of an unpacked image are told to be gone: its layers are there",
+  async () => {
+    const { daemon, disk } = await begin();
+    const random = new Random(seed + 2);
+    const where = { namespace: daemon.namespace };
+    for (let count = 1; count <= LAYER_CUTS; count++) {
+      const archive = writeLayered(join(scope.dir, "layers"), `gone${count}`, random);
+      cutInto.push(archive);
+      const image = join(scope.dir, `gone-${count}.img`);
+      await daemon.ctr(["images", "import", "--no-unpack", archive.path], { check: true });
+      const client = new GrpcClient(daemon.address);
+      const model = new Model();
+      await model.change(`layers/${archive.name}`, "present", () => unpack(client, daemon, archive));
+      await within(client.call(services.images, "Delete", { name: archive.name, sync: true }, where));
+      disk.cut("none", count, image);
+      client.close();
+      for (const digest of archive.blobs)
+        expect(existsSync(join(daemon.root, "io.containerd.content.v1.content/blobs/sha256", digest.slice(7)))).toBe(
+          false,
+        );
+      expect(await look(image, `gone-${count}`, model.promises())).toEqual([]);
+    }
+  },
+  600_000,
+);
+
+testUnless(
+  whyNoContainers() ?? whyNoDisk(),
   "on a disk that lies about its flushes the test finds promises broken: it sees what it looks for",
   async () => {
     disk?.lie();
@@ -117,6 +145,26 @@ async function begin(): Promise<{ daemon: Berthd; disk: Disk }> {
     await daemon.importImage();
   }
   return { daemon, disk };
+}
+
+/** Unpacks an image by calls, as clients do, to snapshots that a label alone keeps. */
+async function unpack(client: GrpcClient, { namespace, snapshotter }: Berthd, archive: Layered): Promise<void> {
+  const where = { namespace };
+  // Around them are the configuration and the manifest.
+  for (const [at, digest] of archive.blobs.slice(1, -1).entries()) {
+    const [name = "", parent = ""] = [archive.chain[at], archive.chain[at - 1]];
+    const key = `extract-1-cut ${name}`;
+    const { info } = await client.call(services.content, "Info", { digest }, where);
+    const mediaType = "application/vnd.oci.image.layer.v1.tar+gzip";
+    const { mounts } = await client.call(
+      services.snapshots,
+      "Prepare",
+      { snapshotter, key, parent, labels: root },
+      where,
+    );
+    await client.call(services.diff, "Apply", { diff: { mediaType, digest, size: info?.size ?? 0 }, mounts }, where);
+    await client.call(services.snapshots, "Commit", { snapshotter, key, name, labels: root }, where);
+  }
 }
 
 /** Cuts the power under load until something is wrong. Answers what is. */

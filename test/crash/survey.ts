@@ -106,12 +106,14 @@ export async function survey(
     if (!deep || snapshots.get(top) !== 3) continue;
     try {
       const layers = await filesOf(top);
+      const before = wrong.length;
       for (const [file, digest] of archive.files) {
         const layer = layers.find((dir) => statSync(join(dir, file), { throwIfNoEntry: false }) !== undefined);
         if (layer === undefined) wrong.push(`snapshot of ${archive.name} lacks ${file}`);
         else if (digestOf(readFileSync(join(layer, file))) !== digest)
           wrong.push(`snapshot of ${archive.name} has other bytes in ${file}`);
       }
+      if (wrong.length === before) there.set(`layers/${archive.name}`, "");
     } catch (error) {
       // What no image refers to goes as garbage, at any moment.
       const isGarbage = isServiceError(error) && error.code === 5 && !images.some(({ name }) => name === archive.name);
