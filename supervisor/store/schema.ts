@@ -75,18 +75,13 @@ export const migrations: readonly Migration[] = [
     PRIMARY KEY (snapshotter, backend)) STRICT, WITHOUT ROWID;
 
   -- A snapshot as overlayfs or native keeps it: a directory of the name id. Ids are never used again.
-  -- synced: 1 its files are on disk, 0 that is not known yet, 2 the disk refused them, 3 they are being synced; not 1 only of committed layers
   CREATE TABLE trees (
     id INTEGER PRIMARY KEY AUTOINCREMENT, snapshotter TEXT NOT NULL, key TEXT NOT NULL, parent INTEGER,
     kind INTEGER NOT NULL, size INTEGER NOT NULL, inodes INTEGER NOT NULL,
-    created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, labels TEXT NOT NULL, synced INTEGER NOT NULL DEFAULT 1,
+    created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, labels TEXT NOT NULL,
     UNIQUE (snapshotter, key),
     FOREIGN KEY (parent) REFERENCES trees (id)) STRICT;
   CREATE INDEX trees_by_parent ON trees (parent);
-  CREATE INDEX trees_unsynced ON trees (snapshotter, synced) WHERE synced <> 1;
-
-  -- The boot of the kernel in which the daemon was started last: one row
-  CREATE TABLE boots (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 
   -- What the mount manager has made. id: the name of its directory; record: containerd.types.ActivationInfo, empty while
   -- the mounts are being made
@@ -94,5 +89,13 @@ export const migrations: readonly Migration[] = [
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     namespace TEXT NOT NULL, name TEXT NOT NULL, record BLOB NOT NULL, lease TEXT NOT NULL,
     UNIQUE (namespace, name)) STRICT;
+  `,
+  `
+  -- Whether the files of a tree are on disk: one of Synced (snapshot/boot.ts). Other than 1 only of committed layers.
+  ALTER TABLE trees ADD COLUMN synced INTEGER NOT NULL DEFAULT 1;
+  CREATE INDEX trees_unsynced ON trees (snapshotter, synced) WHERE synced <> 1;
+
+  -- The boot of the kernel in which the daemon was started last: one row
+  CREATE TABLE boots (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
   `,
 ];

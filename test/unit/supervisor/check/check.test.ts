@@ -162,8 +162,8 @@ test("layers that are not known to be on disk, and a container on one", async ()
     ],
   });
   expect(found).toEqual([
-    "note: snapshot overlayfs/1: is not on disk yet: it is synced, or after a power cut unpacked again",
     "error: snapshot default/on-it: its container stands on tree 1, which is not known to be on disk",
+    "note: snapshot overlayfs/1: is not on disk yet: it is synced, or after a power cut unpacked again",
   ]);
 });
 

@@ -6,11 +6,14 @@ import { join } from "node:path";
 import { ContentStore } from "../../../../supervisor/content/store.ts";
 import { Collector } from "../../../../supervisor/gc/collector.ts";
 import { defaultPolicy } from "../../../../supervisor/gc/scheduler.ts";
+import { takeBack } from "../../../../supervisor/snapshot/boot.ts";
 import type { Syncs } from "../../../../supervisor/snapshot/settling.ts";
 import { Containers } from "../../../../supervisor/store/containers.ts";
+import { Database } from "../../../../supervisor/store/database.ts";
 import { Images } from "../../../../supervisor/store/images.ts";
 import { Leases } from "../../../../supervisor/store/leases.ts";
 import { Namespaces } from "../../../../supervisor/store/namespaces.ts";
+import { migrations } from "../../../../supervisor/store/schema.ts";
 import { outcome } from "../../../lib/outcome.ts";
 import { type Fixture, openFixture } from "./fixture.ts";
 
@@ -331,6 +334,22 @@ test("after a crash of the daemon alone layers that waited are synced; after ano
   // The boot is known now.
   fixture = fixture.crash({ boot: "two" });
   expect(marks(fixture)).toEqual([1, 1, 1]);
+});
+
+test("layers of a database from before count as on disk", async () => {
+  await using fixture = openFixture();
+  const path = join(fixture.root, "old.db");
+  const old = new Database(path, migrations.slice(0, 1));
+  old.run(
+    `INSERT INTO trees (snapshotter, key, parent, kind, size, inodes, created_at, updated_at, labels)
+     VALUES ('overlayfs', 'default/1/a', NULL, 3, 0, 0, 0, 0, '{}')`,
+  );
+  old.close();
+  const database = new Database(path, migrations);
+  const log = { warn: () => undefined };
+  expect(takeBack(database, "one", log)).toEqual([]);
+  expect(database.all("SELECT key, synced FROM trees")).toEqual([{ key: "default/1/a", synced: 1 }]);
+  database.close();
 });
 
 const publisher = { publish: () => undefined };
