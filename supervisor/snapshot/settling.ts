@@ -16,6 +16,13 @@ import { Synced } from "./boot.ts";
 import { syncFiles } from "./sync.ts";
 import { syncTree } from "./tree/process.ts";
 
+/**
+ * A sync that nobody waits for begins when no layer has been committed for this long, or when the first that it is for
+ * has waited for the longer time, in milliseconds. A sync beside an unpack doubles the time of the unpack: both are in the
+ * journal's way.
+ */
+const QUIET_MS = 2_000;
+const MAX_QUIET_MS = 30_000;
 /** After a failure that was not the disk's, in milliseconds: at first, and at most. */
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 60_000;
@@ -42,9 +49,11 @@ export interface Syncs {
   tree(directory: string): Promise<void>;
   /** @throws Error when what was written may be lost */
   fileSystem(directory: string): Promise<void>;
+  /** How long no layer must have been committed before a sync begins that nobody waits for; 0: it begins at once. */
+  readonly quietMs: number;
 }
 
-const realSyncs: Syncs = { tree: syncFiles, fileSystem: syncTree };
+const realSyncs: Syncs = { tree: syncFiles, fileSystem: syncTree, quietMs: QUIET_MS };
 
 /** A tree that is not known to be on disk. */
 interface Unsettled {
@@ -52,15 +61,23 @@ interface Unsettled {
   attempt: PromiseWithResolvers<void>;
   /** Why it never will be. */
   lost: unknown;
+  /** Somebody waits for it. */
+  isWanted: boolean;
 }
 
-/** The trees of one snapshotter that are not on disk yet: one sync at a time for all that wait at its beginning. */
+/**
+ * The trees of one snapshotter that are not on disk yet: one sync at a time for all that are there at its beginning. It
+ * begins at once when somebody waits, else when it is in nobody's way.
+ */
 export class Settling {
   readonly #options: SettlingOptions;
   readonly #syncs: Syncs;
   readonly #trees = new Map<number, Unsettled>();
   #isRunning = false;
   #timer: Timer | undefined;
+  #quiet: Timer | undefined;
+  /** When the first tree was committed that no sync has begun for, in milliseconds of performance.now(). */
+  #firstAt: number | undefined;
   #retryMs: number;
   #isClosed = false;
 
@@ -78,8 +95,8 @@ export class Settling {
 
   /** A tree has been committed, and its record says that it is not synced. */
   begin(id: number): void {
-    this.#trees.set(id, { attempt: attempt(), lost: undefined });
-    this.#start();
+    this.#trees.set(id, { attempt: attempt(), lost: undefined, isWanted: false });
+    this.#startWhenQuiet();
   }
 
   /** A tree's record is gone: nobody needs its files. */
@@ -127,6 +144,7 @@ export class Settling {
     clearTimeout(timer);
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#quiet);
     if (this.#trees.size === 0) return;
     const { snapshotter } = this.#options;
     this.#options.log.warn("layers are not on disk yet; the next start sees to it", {
@@ -139,6 +157,7 @@ export class Settling {
     const tree = this.#trees.get(id);
     if (tree === undefined) return;
     if (tree.lost !== undefined) throw this.#error(id, tree.lost);
+    tree.isWanted = true;
     this.#start();
     try {
       await tree.attempt.promise;
@@ -161,7 +180,19 @@ export class Settling {
   #start(): void {
     if (this.#isClosed) return;
     clearTimeout(this.#timer);
+    clearTimeout(this.#quiet);
+    this.#timer = undefined;
     if (!this.#isRunning) void this.#run();
+  }
+
+  #startWhenQuiet(): void {
+    if (this.#isClosed) return;
+    const now = performance.now();
+    this.#firstAt ??= now;
+    const pause = Math.min(this.#syncs.quietMs, this.#firstAt + MAX_QUIET_MS - now);
+    clearTimeout(this.#quiet);
+    if (pause <= 0) this.#start();
+    else this.#quiet = setTimeout(() => this.#start(), pause).unref();
   }
 
   async #run(): Promise<void> {
@@ -169,6 +200,7 @@ export class Settling {
     // Those who commit together are synced together.
     await Promise.resolve();
     for (let batch = this.#waiting(); batch.length > 0 && !this.#isClosed; batch = this.#waiting()) {
+      this.#firstAt = undefined;
       try {
         await this.#sync(batch);
         this.#retryMs = this.#options.retryMs ?? RETRY_MS;
@@ -178,9 +210,12 @@ export class Settling {
         this.#later();
         break;
       }
+      // What was committed meanwhile has its own time, unless somebody waits.
+      if (![...this.#trees.values()].some(({ isWanted, lost }) => isWanted && lost === undefined)) break;
     }
     // Nothing comes between the last look and this.
     this.#isRunning = false;
+    if (this.#timer === undefined && this.#waiting().length > 0) this.#startWhenQuiet();
   }
 
   #waiting(): number[] {
@@ -228,8 +263,7 @@ export class Settling {
   }
 
   #later(): void {
-    this.#timer = setTimeout(() => this.#start(), this.#retryMs);
-    this.#timer.unref();
+    this.#timer = setTimeout(() => this.#start(), this.#retryMs).unref();
     this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
   }
 }

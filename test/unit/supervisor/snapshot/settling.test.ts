@@ -15,6 +15,7 @@ import { Leases } from "../../../../supervisor/store/leases.ts";
 import { Namespaces } from "../../../../supervisor/store/namespaces.ts";
 import { migrations } from "../../../../supervisor/store/schema.ts";
 import { outcome } from "../../../lib/outcome.ts";
+import { waitFor } from "../../../lib/wait.ts";
 import { type Fixture, openFixture } from "./fixture.ts";
 
 setDefaultTimeout(30_000);
@@ -25,6 +26,7 @@ const chain = (digit: string): string => `sha256:${digit.repeat(64)}`;
 
 /** A disk that takes what it is told to when it is let. */
 class SlowDisk implements Syncs {
+  quietMs = 0;
   #gate = Promise.withResolvers<void>();
   /** What the next syncs fail with. */
   readonly failures: Error[] = [];
@@ -392,3 +394,22 @@ async function roomsOf(fixture: Fixture) {
     },
   };
 }
+
+test("a sync that nobody waits for begins when layers are no longer committed, and at once when somebody waits", async () => {
+  const disk = new SlowDisk();
+  disk.quietMs = 300;
+  disk.let();
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  await layer(fixture, "a");
+  await layer(fixture, "b", chain("a"));
+  await Bun.sleep(50);
+  expect(marks(fixture)).toEqual([0, 0]);
+  await waitFor("the sync of both", () => marks(fixture).every((mark) => mark === 1));
+  expect(disk.calls).toEqual(["all"]);
+  await layer(fixture, "c", chain("b"));
+  disk.quietMs = 100_000;
+  await fixture.service.barrier.settled(ns, overlay, chain("c"));
+  expect(marks(fixture)).toEqual([1, 1, 1]);
+  // A stop waits for nobody's quiet.
+  await layer(fixture, "d", chain("c"));
+});
