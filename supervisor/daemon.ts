@@ -6,6 +6,7 @@ import type { CheckRecords } from "./check/records.ts";
 import { packRuntimeOptions } from "./config/runtime-options.ts";
 import type { Config } from "./config.ts";
 import { ContentStore } from "./content/store.ts";
+import { isWhole } from "./content/whole.ts";
 import { Diff } from "./diff/diff.ts";
 import { Exchange } from "./event/exchange.ts";
 import { Collector } from "./gc/collector.ts";
@@ -151,7 +152,12 @@ export class Daemon {
       this.#snapshots?.barrier.settled(...snapshot);
     const allDecided = async () => this.#snapshots?.barrier.allDecided();
     const leases = new Leases({ database, namespaces, collector, settled });
-    const images = new Images({ database, publisher, namespaces, leases, collector, allDecided, backup: this.#backup });
+    const survives = async (namespace: string, digest: string): Promise<void> => {
+      // Its blobs are there, and stay until its layers are on disk.
+      if (this.#content !== undefined && isWhole(this.#content.records, namespace, digest)) return;
+      await allDecided();
+    };
+    const images = new Images({ database, publisher, namespaces, leases, collector, survives, backup: this.#backup });
     const containers = new Containers({ database, publisher, namespaces, collector, settled });
     const sandboxes = new Sandboxes({ database, namespaces });
     const content = await ContentStore.open({

@@ -3,8 +3,8 @@
  * checks. None of them is acknowledged on layers that a power cut could still take back (settling.ts, boot.ts).
  *
  * Invariant: of every layer of an image that is acknowledged, its snapshot is on disk, or its blob is. A client that finds
- * a snapshot does not fetch its blob; a client that has unpacked one may let its blob go. So images are told to be made,
- * and blobs go, when no layer is on its way ({@link Barrier.allDecided}).
+ * a snapshot does not fetch its blob; a client that has unpacked one may let its blob go. So blobs go, and images
+ * whose blobs are not all there are told to be made, when no layer is on its way ({@link Barrier.allDecided}).
  */
 
 import type { SnapshotRecords } from "./records.ts";

@@ -34,8 +34,11 @@ export interface ImagesOptions {
   readonly namespaces: { require(namespace: string): void };
   readonly leases: Pick<Leases, "hold" | "release">;
   readonly collector: { schedule(): void };
-  /** Resolves when every layer that a client has found unpacked is on disk: no image is told to be kept before. */
-  readonly allDecided?: () => Promise<void>;
+  /**
+   * Resolves when an image, by the digest of its target, would survive a power cut, unpacked or to be unpacked: it is not
+   * told to be kept before.
+   */
+  readonly survives?: (namespace: string, digest: string) => Promise<void>;
   /** Told of every change: names of images are nowhere but in the database. */
   readonly backup?: { soon(): void };
 }
@@ -89,7 +92,7 @@ export class Images {
    */
   async create(namespace: string, image: NewImage, change: ImageChange = {}): Promise<NewImage> {
     validate(image);
-    await this.#options.allDecided?.();
+    await this.#options.survives?.(namespace, image.target?.digest ?? "");
     const at = change.epoch ?? timestampOf(nowMicros());
     const created = { ...fieldsOf(image), createdAt: at, updatedAt: at };
     await this.#database.commit(() => {
@@ -115,7 +118,7 @@ export class Images {
   ): Promise<NewImage> {
     const given = fieldsOf(image);
     if (given.name === "") throw invalidArgument("image name is required for update: invalid argument");
-    await this.#options.allDecided?.();
+    await this.#options.survives?.(namespace, given.target?.digest ?? "");
     const updated = await this.#database.commit(() => {
       this.#options.namespaces.require(namespace);
       const old = fieldsOf(this.get(namespace, given.name));

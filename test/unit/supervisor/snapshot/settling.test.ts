@@ -4,6 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ContentStore } from "../../../../supervisor/content/store.ts";
+import { isWhole } from "../../../../supervisor/content/whole.ts";
 import { Collector } from "../../../../supervisor/gc/collector.ts";
 import { defaultPolicy } from "../../../../supervisor/gc/scheduler.ts";
 import { takeBack } from "../../../../supervisor/snapshot/boot.ts";
@@ -173,6 +174,34 @@ test("an image is told to be kept, and blobs go, only when no layer is on its wa
   await Promise.all([created, updated, deleted, collected]);
   await rooms.close();
   for (const digest of [kept, dropped]) expect(existsSync(rooms.content.path(digest))).toBe(false);
+});
+
+test("an image whose blobs are all there is told at once; one whose layer was found unpacked is not", async () => {
+  const disk = new SlowDisk();
+  await using fixture = openFixture(undefined, undefined, { syncs: disk });
+  const rooms = await roomsOf(fixture);
+  const [ref, absent] = ["containerd.io/gc.ref.content", `sha256:${"0".repeat(64)}`];
+  const [blob, config] = [await rooms.put("layer"), await rooms.put("config")];
+  const there = await rooms.put("manifest 1", { [`${ref}.config`]: config, [`${ref}.l.0`]: blob });
+  const lacking = await rooms.put("manifest 2", {
+    [`${ref}.config`]: config,
+    [`${ref}.l.0`]: blob,
+    [`${ref}.l.1`]: absent,
+  });
+  const silent = await rooms.put("manifest 3", { [`${ref}.config`]: config });
+  const odd = await rooms.put("manifest 4", { [`${ref}.0`]: blob });
+  const whole = await rooms.put("index 1", { [`${ref}.m.0`]: there });
+  const half = await rooms.put("index 2", { [`${ref}.m.0`]: there, [`${ref}.m.1`]: lacking });
+  const hollow = await rooms.put("index 3", { [`${ref}.m.0`]: absent });
+  await layer(fixture, "a");
+  for (const digest of [there, whole]) await rooms.images.create(ns, { name: digest, target: target(digest) });
+  const others = [lacking, silent, odd, half, hollow].map((digest) =>
+    rooms.images.create(ns, { name: digest, target: target(digest) }),
+  );
+  for (const other of others) expect(await waits(other)).toBe(true);
+  disk.let();
+  await Promise.all(others);
+  await rooms.close();
 });
 
 test("a layer that the disk refused holds up nobody but those who use it", async () => {
@@ -371,6 +400,9 @@ async function roomsOf(fixture: Fixture) {
   const allDecided = service.barrier.allDecided.bind(service.barrier);
   const directory = join(root, "content");
   const content = await ContentStore.open({ directory, database, leases, namespaces, publisher, allDecided });
+  const survives = async (namespace: string, digest: string): Promise<void> => {
+    if (!isWhole(content.records, namespace, digest)) await allDecided();
+  };
   const policy = { ...defaultPolicy, mutationThreshold: 0, startupDelay: 1e9 };
   const collector = new Collector({
     ...{ database, publisher, content, allDecided, policy },
@@ -380,12 +412,12 @@ async function roomsOf(fixture: Fixture) {
   return {
     content,
     collector,
-    images: new Images({ database, publisher, namespaces, leases, collector: { schedule() {} }, allDecided }),
-    async put(text: string): Promise<string> {
+    images: new Images({ database, publisher, namespaces, leases, collector: { schedule() {} }, survives }),
+    async put(text: string, labels: Record<string, string> = {}): Promise<string> {
       const writer = await content.writer(ns, { ref: text });
       await writer.write(Buffer.from(text));
       const digest = writer.digest();
-      await writer.commit({ expected: digest });
+      await writer.commit({ expected: digest, labels });
       return digest;
     },
     async close(): Promise<void> {
