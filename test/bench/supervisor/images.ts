@@ -21,9 +21,11 @@ function importImage({ rig }: Bench, subject: Subject, archive: string): Promise
   return rig.ctr(subject, ["images", "import", "--snapshotter", subject.daemon.snapshotter, archive]);
 }
 
-/** Removes an image and waits for its blobs and snapshots to go. */
+/** Removes an image and waits for its blobs and snapshots to go, also from the disk: that is not to delay what comes next. */
 async function remove({ rig }: Bench, subject: Subject, name: string): Promise<number> {
   const { seconds } = await rig.ctr(subject, ["images", "rm", "--sync", name]);
+  const files = (): number => Number(Bun.spawnSync(["sh", "-c", `find ${subject.daemon.root} | wc -l`]).stdout);
+  for (let [before, now] = [Number.NaN, files()]; before !== now; [before, now] = [now, files()]) await Bun.sleep(500);
   await rig.settle();
   return seconds;
 }
