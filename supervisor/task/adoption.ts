@@ -13,7 +13,7 @@ import { findBundles, inspect, sweep } from "./load.ts";
 import { fieldsOf, type Opening, openFound, textOf } from "./open.ts";
 import type { Programs } from "./program.ts";
 import { isNotFound, type Task } from "./task.ts";
-import { tellEnd } from "./telling.ts";
+import { type Told, tellEnd } from "./telling.ts";
 
 /** What taking over needs. */
 export interface AdoptionOptions {
@@ -45,6 +45,8 @@ export class Adoption {
   readonly #heir: Heir;
   /** Bundles that are being looked at. */
   readonly #underWay = new Map<string, Promise<unknown>>();
+  /** What events told of those meanwhile: a shim that hears of a new daemon may be faster than we are. */
+  readonly #coming = new Map<string, Told>();
   /** Resolves when all bundles have been looked at. */
   ended: Promise<void> = Promise.resolve();
 
@@ -66,8 +68,12 @@ export class Adoption {
       const work = limit
         .run(() => this.#adopt(bundle, runtimeOf(namespace, id)))
         .catch((error: unknown) => log.error(`loading task: ${messageOf(error)}`, fieldsOf(bundle)))
-        .finally(() => this.#underWay.delete(key));
+        .finally(() => {
+          this.#underWay.delete(key);
+          this.#coming.delete(key);
+        });
       this.#underWay.set(key, work);
+      this.#coming.set(key, { bundle, exit: undefined, isFound: true });
     }
     this.ended = Promise.all(this.#underWay.values()).then(() => this.#sweep());
   }
@@ -77,9 +83,15 @@ export class Adoption {
     return this.#underWay.get(key);
   }
 
+  /** What is known of a task that may be taken over, as long as that is not known. */
+  coming(namespace: string, id: string): Told | undefined {
+    return this.#coming.get(keyOf({ namespace, id }));
+  }
+
   async #adopt(bundle: Bundle, runtime: string | undefined): Promise<void> {
     const task = await openBundle(bundle, runtime, this.#options);
     if (task === undefined) return;
+    task.exit ??= this.#coming.get(keyOf(bundle))?.exit;
     this.#heir.add(task);
     if (!(await isLeaked(task, runtime !== undefined, this.#options.log))) return;
     await task.shim.call("Delete", { id: task.id }).catch(() => undefined);

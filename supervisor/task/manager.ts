@@ -265,7 +265,7 @@ export class TaskManager {
 
   /** {@link observe} with the tasks of this daemon. */
   observe(envelope: Envelope): News {
-    return observe(envelope, (namespace, id) => this.find(namespace, id));
+    return observe(envelope, (namespace, id) => this.find(namespace, id) ?? this.#adoption.coming(namespace, id));
   }
 
   /** Lets go of all shims, which live on; clean-ups under way have a moment to come to their end. */

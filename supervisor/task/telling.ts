@@ -14,10 +14,13 @@ const { TaskExit, TaskDelete } = containerd.events;
  */
 export type News = "new" | "missed" | "told";
 
+/** What is noted of a task that events are about: one that is there, or one that is being taken over. */
+export type Told = Pick<Task, "bundle" | "exit" | "isFound">;
+
 /** Looks at an event that a shim sends, and notes the end of a container. @throws Error when it cannot be decoded */
 export function observe(
   { namespace, topic, event }: Envelope,
-  find: (namespace: string, id: string) => Task | undefined,
+  find: (namespace: string, id: string) => Told | undefined,
 ): News {
   const value = event?.value ?? new Uint8Array(0);
   if (topic === "/tasks/exit") {

@@ -13,6 +13,8 @@ const leases = "containerd.services.leases.v1.Leases";
 const root = { "containerd.io/gc.root": "2024-01-01T00:00:00Z" };
 /** How long snapshots are made under collections, in milliseconds: seen to find a lost one in a second and a half. */
 const DURATION_MS = 6_000;
+/** How many there are at least, however slow the machine is: more than the collector reads at a time; and collections. */
+const LEAST = { made: 201, collected: 11 };
 
 testUnless(
   whyNoContainers(),
@@ -27,9 +29,10 @@ testUnless(
     let collected = 0;
     await daemon.start();
     const end = performance.now() + DURATION_MS;
+    const goesOn = (): boolean => performance.now() < end || made.length < LEAST.made || collected < LEAST.collected;
     const client = new GrpcClient(daemon.address);
     const maker = async (worker: number): Promise<void> => {
-      for (let count = 0; performance.now() < end; count++) {
+      for (let count = 0; goesOn(); count++) {
         const [key, name] = [`work-${worker}-${count}`, `done-${worker}-${count}`];
         await client.call(snapshots, "Prepare", { snapshotter, key, labels: root }, where);
         await client.call(snapshots, "Commit", { snapshotter, key, name, labels: root }, where);
@@ -37,13 +40,13 @@ testUnless(
       }
     };
     const victims = async (): Promise<void> => {
-      for (let count = 0; performance.now() < end; count++) {
+      for (let count = 0; goesOn(); count++) {
         await client.call(snapshots, "Prepare", { snapshotter, key: `victim-${count}` }, where);
         await Bun.sleep(3);
       }
     };
     const collector = async (): Promise<void> => {
-      for (; performance.now() < end; collected++) {
+      for (; goesOn(); collected++) {
         await client.call(leases, "Create", { id: `lease-${collected}` }, where);
         await client.call(leases, "Delete", { id: `lease-${collected}`, sync: true }, where);
       }
@@ -59,9 +62,6 @@ testUnless(
       lost.push(...made.filter((name) => !there.has(name)));
       expect(lost).toEqual([]);
       expect([...there].filter((name) => name.startsWith("victim-"))).toEqual([]);
-      expect(collected).toBeGreaterThan(10);
-      // More than the collector reads at a time.
-      expect(made.length).toBeGreaterThan(200);
     } finally {
       client.close();
       await daemon.stop();

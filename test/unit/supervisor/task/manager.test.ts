@@ -250,3 +250,27 @@ test("a Create waits until it is known whether a task of an earlier daemon is on
   await waitFor("the shim to be found", () => manager.find("ns", "c") !== undefined, { interval: 0 });
   expect(await manager.create("ns", "c", wanted)).toBe(42);
 });
+
+test("R01 an exit that a shim tells before its task is taken over is kept for those who come back, and told once", async () => {
+  await manager.create("ns", "c", wanted);
+  await manager.stop();
+  manager = makeManager();
+  const exitedAt = { seconds: 1_700_000_000, nanos: 5 };
+  const value = containerd.events.TaskExit.encode({
+    containerId: "c",
+    id: "c",
+    pid: 42,
+    exitStatus: 7,
+    exitedAt,
+  }).finish();
+  const event = { type_url: "containerd.events.TaskExit", value };
+  const envelope = { namespace: "ns", topic: "/tasks/exit", timestamp: exitedAt, event };
+  expect(manager.observe(envelope)).toBe("new");
+  manager.load(() => "paper");
+  expect(manager.find("ns", "c")).toBeUndefined();
+  expect(manager.observe(envelope)).toBe("missed");
+  expect(manager.observe(envelope)).toBe("told");
+  await manager.loaded;
+  expect(manager.find("ns", "c")?.exit).toMatchObject({ pid: 42, status: 7 });
+  expect(manager.observe(envelope)).toBe("told");
+});
