@@ -39,11 +39,15 @@ async function run(flags: Flags, config: Config): Promise<number> {
   const { promise: told, resolve: tell } = Promise.withResolvers<string>();
   listen(tell, log);
   setOomScore(config.oomScore, log);
-  const running = await Daemon.start(config, log);
+  const starting = Daemon.start(config, log);
+  // Before it listens: whoever can connect may send them too, and to a process without handlers they are the end.
   process.on("SIGHUP", () => reload(flags, log));
   process.on("SIGUSR1", () => {
-    void running.state().then((state) => log.info("state", { state: toJson(state) }));
+    const told = starting.then((daemon) => daemon.state()).then((state) => log.info("state", { state: toJson(state) }));
+    // A start that fails is told where it is waited for.
+    told.catch(() => undefined);
   });
+  const running = await starting;
   notifier.ready();
   log.info("berthd is ready", { ms: Math.round(performance.now()) });
   const signal = await told;
