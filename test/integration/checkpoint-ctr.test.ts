@@ -67,12 +67,23 @@ suite.test(
     await tasks.delete(c);
     await tasks.removeContainer(c);
     await Bun.write(join(file, "n"), "0");
-    const d = id();
-    const restore = daemon.ctr(["containers", "restore", "--rw", "--live", d, ref], { timeout: 90_000 });
-    // The image is written to the disk and read again, which takes as long as the disk takes. ctr stays as long as it runs.
-    const ended = restore.then(({ stderr }) => Promise.reject(new Error(`ctr containers restore ended: ${stderr}`)));
-    await Promise.race([ended, waitFor("the count to go on", async () => (await count()) > 5, { timeout: 60_000 })]);
-    ended.catch(() => undefined);
+    let d = "";
+    let restore: Promise<unknown> = Promise.resolve();
+    // Open: seen twice in full runs, a restored container ends at once, and ctr without a word. It is told, and tried again.
+    for (let tries = 0; ; tries++) {
+      d = id();
+      const ended = daemon.ctr(["containers", "restore", "--rw", "--live", d, ref], { timeout: 90_000 });
+      restore = ended;
+      const early = ended.then(({ exitCode, stderr }) => `ctr containers restore ended with ${exitCode}: ${stderr}`);
+      const going = waitFor("the count to go on", async () => (await count()) > 5, { timeout: 60_000 }).then(() => "");
+      going.catch(() => undefined);
+      const why = await Promise.race([early, going]);
+      if (why === "") break;
+      console.log(why);
+      if (tries === 2) throw new Error(why);
+      await daemon.ctr(["tasks", "delete", d]);
+      await daemon.ctr(["containers", "delete", d]);
+    }
     expect(await count()).toBeLessThan(last + 100);
     await tasks.kill(d, 9);
     await restore;
