@@ -2,7 +2,16 @@
 
 import { failedPrecondition, messageOf } from "../../proto/errdefs.ts";
 import type { containerd } from "../../proto/gen/shim.js";
-import { close, fileIdentity, makeDirectories, O, open, readFileIfExists, replaceFile } from "../linux/file.ts";
+import {
+  close,
+  fileIdentity,
+  makeDirectories,
+  O,
+  open,
+  pathOfOpen,
+  readFileIfExists,
+  replaceFile,
+} from "../linux/file.ts";
 import type { Stdio } from "../process/stdio/stdio.ts";
 import { parseTarget } from "../process/stdio/uri.ts";
 import type { Runc } from "../runc/client.ts";
@@ -109,7 +118,7 @@ function externalStreams({ stdout, stderr, terminal }: CreateRequest): ExternalS
       // The client has removed it: criu will say what it makes of that.
       continue;
     }
-    const inode = fileIdentity(`/proc/self/fd/${opened}`)?.split(":")[2];
+    const inode = fileIdentity(pathOfOpen(opened))?.split(":")[2];
     const mount = /^mnt_id:\s*(\d+)/m.exec(readFileIfExists(`/proc/self/fdinfo/${opened}`) ?? "")?.[1];
     close(opened);
     if (inode === undefined || mount === undefined) continue;

@@ -209,7 +209,7 @@ export function canonicalPath(path: string): string {
   let fd = -1;
   try {
     fd = open(path, O.PATH | O.NOFOLLOW);
-    return readLink(`/proc/self/fd/${fd}`) ?? path;
+    return readLink(pathOfOpen(fd)) ?? path;
   } catch {
     return path;
   } finally {
@@ -226,6 +226,9 @@ function stat(path: string): DataView | undefined {
   const into = new Uint8Array(256);
   return libc.statx(AT_FDCWD, bytes, 0, STATX_TYPE_INO_SIZE, into) < 0 ? undefined : new DataView(into.buffer);
 }
+
+/** A path to the file that is open as `fd`, whatever has become of its name. */
+export const pathOfOpen = (fd: number) => `/proc/self/fd/${fd}`;
 
 /** Device and inode of a file as one text, the same for all its names; undefined when there is no such file. */
 export function fileIdentity(path: string): string | undefined {

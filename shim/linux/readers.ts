@@ -1,6 +1,6 @@
 /** Who is at the ends of a FIFO: asked only when a reader was seen to go away. */
 
-import { fileIdentity, listDirectory, readFile, readLink } from "./file.ts";
+import { fileIdentity, listDirectory, pathOfOpen, readFile, readLink } from "./file.ts";
 import { address, libc } from "./libc.ts";
 
 /** Processes looked at before other work gets its turn. */
@@ -19,11 +19,11 @@ export function hasWriters(reader: number): boolean {
 }
 
 /**
- * How many descriptors of other processes read the file at `path`. It is told by device and inode, because a reader in
- * another mount namespace has it under another name.
+ * How many descriptors of other processes read the file that we hold open as `fd`. It is told by device and inode:
+ * a reader in another mount namespace has it under another name, and a client may have removed every name.
  */
-export async function countReaders(path: string): Promise<number> {
-  const identity = fileIdentity(path);
+export async function countReaders(fd: number): Promise<number> {
+  const identity = fileIdentity(pathOfOpen(fd));
   if (identity === undefined) return 0;
   let found = 0;
   let looked = 0;

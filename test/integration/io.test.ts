@@ -255,6 +255,31 @@ suite.test("R15 a second reader that leaves takes nothing of the first's output 
   timeout: 40_000,
 });
 
+suite.test(
+  "R15 a FIFO whose name is removed is read to its end, and when nobody reads it the container goes on",
+  async ({ tasks, id }) => {
+    const c = id();
+    const fifos = await Fifos.make();
+    const err = fifos.read(["cat"], fifos.stderr);
+    const [first, second] = [fifos.read(), fifos.read(["sh", "-c", "read go; sleep 0.2"])];
+    // Lines until both readers have some, then more than a FIFO holds after the last reader has gone.
+    const script =
+      "i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); usleep 2000; done; echo lines >&2; sleep 1; dd if=/dev/zero bs=1000000 count=20 2>/dev/null; echo written >&2";
+    await start(tasks, c, script, { stdout: fifos.stdout, stderr: fifos.stderr });
+    rmSync(fifos.stdout);
+    await second.end();
+    await waitFor("the lines to be written", () => err.text.includes("lines\n"));
+    // One line or so may be with the reader that left; every other one is the first's.
+    await waitFor("the last line", () => first.text.endsWith("499\n"));
+    expect(first.text.split("\n").length).toBeGreaterThan(450);
+    await first.kill();
+    expect(await err.end(20_000)).toBe("lines\nwritten\n");
+    expect(await tasks.finish(c)).toBe(0);
+    await fifos.remove();
+  },
+  { ...berthOnly, timeout: 40_000 },
+);
+
 suite.test("IO-4 a reader that is stopped holds the container back, and loses no byte", async ({ tasks, id }) => {
   const c = id();
   const fifos = await Fifos.make();

@@ -6,7 +6,17 @@
 import { deadlines } from "../../../proto/deadlines.ts";
 import { invalidArgument, messageOf } from "../../../proto/errdefs.ts";
 import { ErrnoError, isErrno } from "../../linux/errno.ts";
-import { close, fileType, makeDirectories, O, open, readInto, unreadBytes, writeSome } from "../../linux/file.ts";
+import {
+  close,
+  fileType,
+  makeDirectories,
+  O,
+  open,
+  pathOfOpen,
+  readInto,
+  unreadBytes,
+  writeSome,
+} from "../../linux/file.ts";
 import { type ByteReader, byteReader } from "../../linux/stream.ts";
 import { log } from "../../log.ts";
 
@@ -37,7 +47,7 @@ export function pipeSink(fd: number): Sink {
   // Bun's writer cannot be told to stop, and has a descriptor of its own that keeps the pipe open: readers would never
   // see the end. So the pipe is read until the write has found room.
   const makeRoom = async () => {
-    const path = `/proc/self/fd/${fd}`;
+    const path = pathOfOpen(fd);
     if (fileType(path) !== "fifo") return;
     const reader = open(path, O.RDONLY | O.NONBLOCK);
     const room = new Uint8Array(ROOM_BYTES);

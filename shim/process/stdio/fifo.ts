@@ -10,7 +10,7 @@
 
 import { deadlineExceeded, messageOf, unknown } from "../../../proto/errdefs.ts";
 import { isErrno } from "../../linux/errno.ts";
-import { close, duplicate, O, open, setNonBlocking, setPipeSize, unreadBytes } from "../../linux/file.ts";
+import { close, duplicate, O, open, pathOfOpen, setNonBlocking, setPipeSize, unreadBytes } from "../../linux/file.ts";
 import { IN, type Watch, watchFile } from "../../linux/inotify.ts";
 import { countReaders, hasWriters } from "../../linux/readers.ts";
 import { type ByteReader, byteReader } from "../../linux/stream.ts";
@@ -116,7 +116,8 @@ export class OutputFifo {
     const before = this.#watch;
     this.#watch = undefined;
     try {
-      this.#watch = watchFile(this.path, mask, onEvent);
+      // By our descriptor: clients remove the FIFO's name while it is read (ctr does when it ends).
+      this.#watch = watchFile(pathOfOpen(this.#reader), mask, onEvent);
     } catch (error) {
       // Without a watch (no inotify instance left) only the service for vanished readers is lost.
       log.warn(`cannot watch ${this.#label}: ${messageOf(error)}`);
@@ -151,7 +152,7 @@ export class OutputFifo {
     this.#rescanning = true;
     for (let pause = 10; this.#stale && !this.#closed; ) {
       this.#stale = false;
-      const readers = await countReaders(this.path);
+      const readers = await countReaders(this.#reader);
       if (this.#closed) break;
       // Who came while we counted may have been passed over.
       if (readers === 0 && this.#drain === undefined && !this.#stale) {

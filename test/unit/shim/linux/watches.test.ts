@@ -144,39 +144,46 @@ async function opener(path: string, argv: string[], shown = path): Promise<Bun.S
 describe("countReaders", () => {
   const hold = (path: string) => {
     const fd = open(path, O.RDWR | O.NONBLOCK);
-    return () => close(fd);
+    return { fd, release: () => close(fd) };
   };
 
   test("counts who reads, once for each descriptor, but neither writers nor ourselves", async () => {
     const path = newFifo();
-    const release = hold(path);
-    expect(await countReaders(path)).toBe(0);
+    const { fd, release } = hold(path);
+    expect(await countReaders(fd)).toBe(0);
     const reader = await opener(path, ["sh", "-c", `exec sleep 60 <${path}`]);
-    expect(await countReaders(path)).toBe(1);
+    expect(await countReaders(fd)).toBe(1);
     await opener(path, ["sh", "-c", `exec sleep 60 3<>${path} 4<${path}`]);
-    expect(await countReaders(path)).toBe(3);
+    expect(await countReaders(fd)).toBe(3);
     await opener(path, ["sh", "-c", `exec sleep 60 >${path}`]);
-    expect(await countReaders(path)).toBe(3);
+    expect(await countReaders(fd)).toBe(3);
     reader.kill(9);
     await reader.exited;
-    expect(await countReaders(path)).toBe(2);
+    expect(await countReaders(fd)).toBe(2);
     release();
   });
 
   test("a reader in another mount namespace, where the file has another name", async () => {
     if (process.getuid?.() !== 0) throw new Error("this test needs root");
     const path = newFifo();
-    const release = hold(path);
+    const { fd, release } = hold(path);
     const other = join(dir, "other");
     mkdirSync(other);
     const script = `mount --bind ${dir} ${other} && exec sleep 60 <${other}/${path.split("/").at(-1)}`;
     await opener(path, ["unshare", "-m", "sh", "-c", script], path.replace(dir, other));
-    expect(await countReaders(path)).toBe(1);
+    expect(await countReaders(fd)).toBe(1);
     release();
   });
 
-  test("nobody reads what is not there", async () => {
-    expect(await countReaders(join(dir, "missing"))).toBe(0);
+  test("a file whose name is gone, and another has taken it", async () => {
+    const path = newFifo();
+    const { fd, release } = hold(path);
+    await opener(path, ["sh", "-c", `exec sleep 60 <${path}`]);
+    rmSync(path);
+    expect(await countReaders(fd)).toBe(1);
+    writeFileSync(path, "");
+    expect(await countReaders(fd)).toBe(1);
+    release();
   });
 });
 
