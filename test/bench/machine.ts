@@ -13,6 +13,8 @@ export interface Machine {
   readonly memory: number;
   readonly kernel: string;
   readonly system: string;
+  /** The file system that is measured on. */
+  readonly disk: string;
   /** The load average of the last minute when the bench began: what else the machine was doing. */
   readonly load: number;
   /** Seconds that it takes here to run a program that does nothing: part of every figure with a process in it. */
@@ -25,7 +27,7 @@ export function loadAverage(): number {
 }
 
 /** Describes this machine, and measures how long starting a process takes. */
-export async function describeMachine(): Promise<Machine> {
+export async function describeMachine(disk: string): Promise<Machine> {
   const system = readFileSync("/etc/os-release", "utf8");
   const load = loadAverage();
   const spawns: number[] = [];
@@ -40,6 +42,7 @@ export async function describeMachine(): Promise<Machine> {
     memory: Math.round(totalmem() / 1024 / 1024),
     kernel: release(),
     system: /^PRETTY_NAME="?([^"\n]*)/m.exec(system)?.[1] ?? "unknown",
+    disk,
     load,
     spawn: median(spawns),
   };

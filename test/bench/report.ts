@@ -161,7 +161,7 @@ function origin(report: Report): string[] {
   const [first, last] = [runtimes[0]?.name ?? "", runtimes.at(-1)?.name ?? ""];
   return [
     `${report.date}, ${report.command}, ${Math.round(report.seconds)} s${report.quick ? ", quick: small samples" : ""}`,
-    `${machine.processor}, ${machine.cores} cores, ${machine.memory} MiB, ${machine.system}, Linux ${machine.kernel}, load ${machine.load} at the start and ${report.loadAtEnd} at the end; to run an empty program takes ${formatValue(machine.spawn, "s")}`,
+    `${machine.processor}, ${machine.cores} cores, ${machine.memory} MiB, ${machine.system}, Linux ${machine.kernel}, on ${machine.disk}, load ${machine.load} at the start and ${report.loadAtEnd} at the end; to run an empty program takes ${formatValue(machine.spawn, "s")}`,
     `${versions.join(", ")}; ${runtimes.map(({ name, version }) => `${name}: ${version}`).join(", ")}`,
     `Medians of n samples, 10th..90th percentile in brackets, none left out; ratio: ${last} over ${first}, measured in turns (A B B A).`,
   ];

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { builtShim } from "../../lib/paths.ts";
+import { openDisk } from "../disk.ts";
 import { parseOnly, parseScale, Samples, UsageError } from "../figure.ts";
 import { describeMachine, loadAverage, versionOf } from "../machine.ts";
 import { formatJson, formatMarkdown, formatTable, makeRows, type Report, type ReportedRuntime } from "../report.ts";
@@ -80,14 +81,15 @@ export async function benchShim(args: readonly string[]): Promise<boolean> {
   const runtimes = parseRuntimes(values.runtimes);
   const names = parseOnly(measurementNames, values.only);
   const scale = parseScale(values.quick ? quickScale : fullScale, values.scale);
-  const machine = await describeMachine();
+  const disk = await openDisk();
+  const machine = await describeMachine(disk.description);
   const versions = { containerd: versionOf(["containerd", "--version"]), runc: versionOf(["runc", "--version"]) };
   const begin = performance.now();
   const say = (text: string): void =>
     console.error(`bench ${Math.round((performance.now() - begin) / 1000)} s: ${text}`);
   const samples = new Samples();
   const failures: string[] = [];
-  const rig = await Rig.open();
+  const rig = await Rig.open(disk);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.once(signal, () => {
       say(`${signal}: cleaning up`);

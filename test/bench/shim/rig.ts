@@ -6,7 +6,8 @@ import { CommandError, type CommandOptions } from "../../lib/command.ts";
 import { Daemon, tail } from "../../lib/daemon.ts";
 import { findBusybox, imageName } from "../../lib/image.ts";
 import { pathWithDist } from "../../lib/paths.ts";
-import { closeScope, processScope, type Scope } from "../../lib/scope.ts";
+import { closeScope } from "../../lib/scope.ts";
+import type { BenchDisk } from "../disk.ts";
 
 /** A shim under measurement. */
 export interface Runtime {
@@ -35,14 +36,14 @@ export class Rig {
   readonly bundles: string;
   /** The environment of a shim that is started without containerd. */
   readonly env: Record<string, string>;
-  readonly #scope: Scope;
+  readonly #disk: BenchDisk;
   readonly #ids = new Set<string>();
 
-  private constructor(scope: Scope) {
-    this.#scope = scope;
-    this.daemon = new Daemon(join(scope.dir, "d"), scope.token);
-    this.rootfs = join(scope.dir, "rootfs");
-    this.bundles = join(scope.dir, "b");
+  private constructor(disk: BenchDisk) {
+    this.#disk = disk;
+    this.daemon = new Daemon(join(disk.dir, "d"), disk.scope.token);
+    this.rootfs = join(disk.dir, "rootfs");
+    this.bundles = join(disk.dir, "b");
     // containerd hands its own environment down, so these are what the daemon's shims have too (INV-4).
     this.env = { PATH: pathWithDist(), GOMAXPROCS: "2", TTRPC_ADDRESS: `${this.daemon.address}.ttrpc` };
   }
@@ -52,8 +53,8 @@ export class Rig {
    *
    * @throws Error when a program is missing or containerd does not answer
    */
-  static async open(): Promise<Rig> {
-    const rig = new Rig(processScope());
+  static async open(disk: BenchDisk): Promise<Rig> {
+    const rig = new Rig(disk);
     try {
       rig.#makeRootfs();
       await rig.daemon.start();
@@ -114,7 +115,7 @@ export class Rig {
   /** Ends containerd and takes everything away. */
   async close(): Promise<void> {
     await this.daemon.stop();
-    closeScope(this.#scope);
+    closeScope(this.#disk.scope);
     for (const id of this.#ids) {
       rmSync(this.daemon.socketPath(id), { force: true });
     }

@@ -9,7 +9,7 @@ import type { Bench, Subject } from "./rig.ts";
 
 /** Writes the archive of the large image, once for a run. */
 function archiveOf({ rig, scale, say }: Bench): string {
-  const path = join(rig.scope.dir, "large.tar");
+  const path = join(rig.disk.dir, "large.tar");
   if (!existsSync(path)) {
     say(`making an image of ${Math.round(scale.imageBytes / 1e6)} MB and ${scale.imageFiles} files`);
     writeLargeImage(path, { bytes: scale.imageBytes, files: scale.imageFiles });
@@ -34,7 +34,7 @@ async function remove({ rig }: Bench, subject: Subject, name: string): Promise<n
 export async function measureImport(bench: Bench): Promise<void> {
   const { subjects, scale, samples, rig } = bench;
   const archive = archiveOf(bench);
-  const target = join(rig.scope.dir, "exported.tar");
+  const target = join(rig.disk.dir, "exported.tar");
   await inTurns(subjects, scale.imagePairs, async (subject, record) => {
     await rig.settle();
     const imported = await importImage(bench, subject, archive);
@@ -54,7 +54,7 @@ export async function measurePull(bench: Bench): Promise<void> {
   const { subjects, scale, samples, rig } = bench;
   const [reference] = subjects;
   if (reference === undefined) return;
-  const registry = new Registry(join(rig.scope.dir, "registry"));
+  const registry = new Registry(join(rig.disk.dir, "registry"));
   const why = await registry.start();
   if (why !== undefined) throw new Error(why);
   try {

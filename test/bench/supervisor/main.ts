@@ -2,6 +2,7 @@
 
 import { parseArgs } from "node:util";
 import { builtBerthd } from "../../lib/berthd.ts";
+import { openDisk } from "../disk.ts";
 import { parseOnly, parseScale, Samples } from "../figure.ts";
 import { describeMachine, loadAverage, versionOf } from "../machine.ts";
 import { formatJson, formatMarkdown, formatTable, makeRows, type Report } from "../report.ts";
@@ -66,13 +67,14 @@ export async function benchSupervisor(args: readonly string[]): Promise<boolean>
   });
   const names = parseOnly(measurementNames, values.only);
   const scale = parseScale(values.quick ? quickScale : fullScale, values.scale);
-  const machine = await describeMachine();
+  const disk = await openDisk();
+  const machine = await describeMachine(disk.description);
   const begin = performance.now();
   const say = (text: string): void =>
     console.error(`bench ${Math.round((performance.now() - begin) / 1000)} s: ${text}`);
   const samples = new Samples();
   const failures: string[] = [];
-  const rig = await Rig.open();
+  const rig = await Rig.open(disk);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.once(signal, () => {
       say(`${signal}: cleaning up`);

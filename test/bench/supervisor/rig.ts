@@ -6,7 +6,8 @@ import { Berthd } from "../../lib/berthd.ts";
 import { CommandError } from "../../lib/command.ts";
 import { Daemon, tail } from "../../lib/daemon.ts";
 import { imageName } from "../../lib/image.ts";
-import { closeScope, processScope, type Scope } from "../../lib/scope.ts";
+import { closeScope } from "../../lib/scope.ts";
+import type { BenchDisk } from "../disk.ts";
 import type { Samples } from "../figure.ts";
 import type { Scale } from "./figures.ts";
 
@@ -33,21 +34,21 @@ export interface Bench {
 
 /** Both daemons. Make it with {@link Rig.open}, and always {@link Rig.close} it. */
 export class Rig {
-  readonly scope: Scope;
+  readonly disk: BenchDisk;
   readonly subjects: readonly Subject[];
   #count = 0;
 
-  private constructor(scope: Scope) {
-    this.scope = scope;
+  private constructor(disk: BenchDisk) {
+    this.disk = disk;
     this.subjects = [
-      { name: "containerd", daemon: new Daemon(join(scope.dir, "c"), `${scope.token}-c`) },
-      { name: "berthd", daemon: new Berthd(join(scope.dir, "b"), `${scope.token}-b`) },
+      { name: "containerd", daemon: new Daemon(join(disk.dir, "c"), `${disk.scope.token}-c`) },
+      { name: "berthd", daemon: new Berthd(join(disk.dir, "b"), `${disk.scope.token}-b`) },
     ];
   }
 
   /** Starts both and gives them the small image. @throws Error when one does not start */
-  static async open(): Promise<Rig> {
-    const rig = new Rig(processScope());
+  static async open(disk: BenchDisk): Promise<Rig> {
+    const rig = new Rig(disk);
     try {
       for (const { daemon } of rig.subjects) {
         await daemon.start();
@@ -102,7 +103,7 @@ export class Rig {
   /** Ends both and takes everything away. */
   async close(): Promise<void> {
     for (const { daemon } of this.subjects) await daemon.stop();
-    closeScope(this.scope);
+    closeScope(this.disk.scope);
   }
 }
 
