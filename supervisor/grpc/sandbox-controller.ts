@@ -5,13 +5,15 @@ import { containerd } from "../../proto/gen/supervisor.js";
 import { now } from "../event/exchange.ts";
 import type { Publisher } from "../event/publisher.ts";
 import { validateIdentifier } from "../store/identifier.ts";
-import { timeOr } from "../task/exit.ts";
+import { never } from "../task/exit.ts";
 import type { Sandboxes } from "../task/sandbox.ts";
 import type { CallContext } from "./context.ts";
 import type { Handlers } from "./server.ts";
 
 const { SandboxCreate, SandboxStart, SandboxExit } = containerd.events;
 const nothing = {};
+/** A time that a shim does not tell: for what it says itself, containerd has this, and not its zero time. */
+const epoch = {};
 
 /**
  * The controller of shims that run sandboxes, under the name `shim`. containerd's other one, `podsandbox`, belongs to its
@@ -45,7 +47,7 @@ export function sandboxControllerService(
       }
       const { pid, createdAt, address, version, spec } = await sandboxes.start(context.namespace, sandboxId);
       tell(publisher, context, "start", SandboxStart.encode({ sandboxId }).finish());
-      const started = { sandboxId, pid, createdAt: timeOr(createdAt), address, version };
+      const started = { sandboxId, pid, createdAt: createdAt ?? epoch, address, version };
       return spec ? { ...started, spec } : started;
     },
     Platform() {
@@ -59,17 +61,17 @@ export function sandboxControllerService(
     async Wait({ sandboxId, sandboxer }, context) {
       if (isPods(sandboxer)) throw unknown(`failed to get exit channel. ${JSON.stringify(sandboxId)}`);
       const { exitStatus, exitedAt } = await sandboxes.wait(context.namespace, sandboxId, context.signal);
-      const end = { exitStatus, exitedAt: timeOr(exitedAt) };
+      const end = { exitStatus, exitedAt: exitedAt ?? epoch };
       tell(publisher, context, "exit", SandboxExit.encode({ sandboxId, ...end }).finish());
       return end;
     },
     async Status({ sandboxId, sandboxer, verbose }, context) {
       if (isPods(sandboxer)) throw notFound(`unable to find sandbox ${JSON.stringify(sandboxId)}: not found`);
       const found = await sandboxes.status(context.namespace, sandboxId, verbose);
-      if (found === undefined) return { sandboxId, createdAt: timeOr(undefined), exitedAt: now(), extra: {} };
+      if (found === undefined) return { sandboxId, createdAt: never, exitedAt: now(), extra: {} };
       const { address, version, status } = found;
       const { pid, state, info, createdAt, exitedAt, extra } = status;
-      const times = { createdAt: timeOr(createdAt), exitedAt: timeOr(exitedAt) };
+      const times = { createdAt: createdAt ?? epoch, exitedAt: exitedAt ?? epoch };
       return { sandboxId: status.sandboxId, pid, state, info, ...times, extra: extra ?? {}, address, version };
     },
     async Shutdown({ sandboxId, sandboxer }, context) {

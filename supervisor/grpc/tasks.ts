@@ -28,7 +28,7 @@ export interface TasksOptions {
   readonly tasks: TaskManager;
   readonly checkpoints: Checkpoints;
   /** Where shims of sandboxes are. */
-  readonly sandboxes: Pick<Sandboxes, "endpointOf">;
+  readonly sandboxes: Pick<Sandboxes, "serving">;
   /** Throws NotFound for a container that there is no record of. */
   readonly containers: { get(namespace: string, id: string): ContainerRecord };
   /** Resolves when a snapshot survives a power cut: no task is told to be made before. */
@@ -171,7 +171,7 @@ export function tasksService(options: TasksOptions): Handlers<"containerd.servic
   };
 }
 
-/** Where the shim of a container's sandbox is; undefined for a container without one. */
+/** The sandbox whose shim is to serve a container; undefined for a container that has a shim of its own. */
 function sandboxOf(
   { sandboxes }: TasksOptions,
   namespace: string,
@@ -180,7 +180,7 @@ function sandboxOf(
 ) {
   if (id === "") return undefined;
   const given = known?.taskApiAddress ?? "";
-  if (given === "") return { id, endpoint: sandboxes.endpointOf(namespace, id) };
+  if (given === "") return sandboxes.serving(namespace, id);
   const [, protocol, address] = /^([^+]+)\+(.*)$/.exec(given) ?? [];
   if (protocol === undefined || address === undefined) {
     const why =

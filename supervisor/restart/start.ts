@@ -17,7 +17,7 @@ export interface StartOptions {
     mounts(namespace: string, snapshotter: string, key: string): Promise<readonly Mount[]>;
   };
   /** Where shims of sandboxes are. */
-  readonly sandboxes: Pick<Sandboxes, "endpointOf">;
+  readonly sandboxes: Pick<Sandboxes, "serving">;
   /** Options that are configured for a runtime, for containers that have none. */
   readonly configuredOptions: (runtime: string) => NewTask["options"];
 }
@@ -70,7 +70,7 @@ export async function startContainer(
       options: [...flags],
     })),
     checkpoint: "",
-    sandbox: sandbox === "" ? undefined : { id: sandbox, endpoint: sandboxes.endpointOf(namespace, sandbox) },
+    sandbox: sandboxes.serving(namespace, sandbox),
     ...stdioOf(container),
   });
   const task = await tasks.get(namespace, id);

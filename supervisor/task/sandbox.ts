@@ -63,6 +63,8 @@ export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #shims = new Map<string, Task>();
   readonly #creating = new Set<string>();
+  /** Those whose shims have said that the sandbox has ended: `delete` is for shims that could not (controller_local.go). */
+  readonly #ended = new WeakSet<Task>();
   #loaded: Promise<unknown> = Promise.resolve();
   #isStopping = false;
 
@@ -165,7 +167,14 @@ export class Sandboxes {
     await this.#loaded;
     const task = this.#shims.get(keyOf(namespace, id));
     if (task === undefined) return false;
-    await this.#call(task, "StopSandbox", { sandboxId: id, timeoutSecs }, "failed to stop sandbox");
+    // A shim may end as soon as it has answered.
+    this.#ended.add(task);
+    await this.#call(task, "StopSandbox", { sandboxId: id, timeoutSecs }, "failed to stop sandbox").catch(
+      (error: unknown) => {
+        this.#ended.delete(task);
+        throw error;
+      },
+    );
     return true;
   }
 
@@ -192,6 +201,7 @@ export class Sandboxes {
   async shutdown(namespace: string, id: string): Promise<void> {
     const task = await this.#get(namespace, id);
     await this.#call(task, "ShutdownSandbox", { sandboxId: id }, "failed to shutdown sandbox");
+    this.#ended.add(task);
     await this.#close(task);
   }
 
@@ -200,11 +210,13 @@ export class Sandboxes {
     return (await this.#call(task, "SandboxMetrics", { sandboxId: id })).metrics;
   }
 
-  /** Where the shim of a sandbox is. @throws ContainerdError Unknown when there is no such sandbox */
-  endpointOf(namespace: string, id: string): Endpoint {
-    const task = this.#shims.get(keyOf(namespace, id));
-    if (task === undefined) throw unknown(`failed to start shim: can't find sandbox ${id}`);
-    return task.shim.endpoint;
+  /**
+   * The sandbox and where its shim is, when that serves the sandbox's containers too: from version 3 on (DL-7). Undefined for others,
+   * and without such a sandbox: then containers have shims of their own, as containerd 2.1 gives them.
+   */
+  serving(namespace: string, id: string): { readonly id: string; readonly endpoint: Endpoint } | undefined {
+    const endpoint = this.#shims.get(keyOf(namespace, id))?.shim.endpoint;
+    return endpoint !== undefined && endpoint.version >= 3 ? { id, endpoint } : undefined;
   }
 
   /** Lets go of all shims, which live on. */
@@ -257,8 +269,9 @@ export class Sandboxes {
 
   /** Ends a sandbox that did not come up. */
   async #end(task: Task): Promise<void> {
-    await this.#call(task, "ShutdownSandbox", { sandboxId: task.id }).catch((error: unknown) =>
-      this.#options.log.error(`failed to shutdown sandbox: ${messageOf(error)}`, fieldsOf(task)),
+    await this.#call(task, "ShutdownSandbox", { sandboxId: task.id }).then(
+      () => this.#ended.add(task),
+      (error: unknown) => this.#options.log.error(`failed to shutdown sandbox: ${messageOf(error)}`, fieldsOf(task)),
     );
     await this.#close(task);
   }
@@ -271,7 +284,8 @@ export class Sandboxes {
     await task.shim.call("Shutdown", { id: task.id }).catch(() => undefined);
     task.shim.close();
     try {
-      await bury(task, this.#options);
+      if (this.#ended.has(task)) await task.bundle.remove();
+      else await bury(task, this.#options);
     } catch (error) {
       this.#options.log.error(`failed to delete shim: ${messageOf(error)}`, fieldsOf(task));
     }

@@ -77,7 +77,8 @@ class Paper {
       },
       snapshots: { mounts: async () => [] },
       sandboxes: {
-        endpointOf: (_: string, id: string) => ({ version: 3, protocol: "ttrpc", address: `unix:///${id}` }),
+        serving: (_: string, id: string) =>
+          id === "" ? undefined : { id, endpoint: { version: 3, protocol: "ttrpc", address: `unix:///${id}` } },
       },
       configuredOptions: (runtime: string) => ({ type_url: `options of ${runtime}`, value: new Uint8Array([1]) }),
       containers: {
