@@ -73,12 +73,23 @@ export function writeAll(fd: number, bytes: Uint8Array): void {
 }
 
 /**
+ * What system calls write into, for those that take it out before they return. Memory of its own for each call would bring
+ * the next collection of garbage forward, which in a small shim is a large part of a container's start.
+ */
+const scratch = new Uint8Array(16384);
+
+/**
  * Reads a descriptor to its end.
  * @param limit more bytes than this are an error (EFBIG), so that hostile input cannot fill the memory.
  * @throws ErrnoError
  */
 export function readAll(fd: number, limit: number): Uint8Array {
-  let buffer = new Uint8Array(Math.min(limit + 1, 4096));
+  return fill(fd, limit).slice();
+}
+
+/** Like {@link readAll}, but what it answers may lie in {@link scratch}. */
+function fill(fd: number, limit: number): Uint8Array {
+  let buffer = scratch.subarray(0, limit + 1);
   let length = 0;
   for (;;) {
     if (length === buffer.length) {
@@ -101,7 +112,7 @@ const encoder = new TextEncoder();
 export function readFile(path: string, limit = 16 << 20): string {
   const fd = open(path, O.RDONLY);
   try {
-    return decoder.decode(readAll(fd, limit));
+    return decoder.decode(fill(fd, limit));
   } finally {
     close(fd);
   }
@@ -196,9 +207,8 @@ export function isExecutable(path: string): boolean {
 /** Where a symbolic link points; undefined when it cannot be read. */
 export function readLink(path: string): string | undefined {
   const bytes = cstring(path);
-  const into = new Uint8Array(4096);
-  const length = Number(libc.readlink(bytes, into, into.length));
-  return length < 0 ? undefined : decoder.decode(into.subarray(0, length));
+  const length = Number(libc.readlink(bytes, scratch, 4096));
+  return length < 0 ? undefined : decoder.decode(scratch.subarray(0, length));
 }
 
 /**
@@ -258,17 +268,16 @@ export function fileType(path: string): "fifo" | "directory" | "file" | "socket"
 export function listDirectory(path: string): string[] {
   const fd = open(path, O.RDONLY | O.DIRECTORY);
   const SYS_getdents64 = process.arch === "arm64" ? 61 : 217;
-  const buffer = new Uint8Array(32768);
-  const view = new DataView(buffer.buffer);
+  const view = new DataView(scratch.buffer);
   const names: string[] = [];
   try {
     for (;;) {
-      const length = Number(libc.syscall(SYS_getdents64, fd, address(buffer), buffer.length, 0, 0));
+      const length = Number(libc.syscall(SYS_getdents64, fd, address(scratch), scratch.length, 0, 0));
       if (length === 0) return names;
       check(length, "getdents64", path);
       for (let at = 0; at < length; at += view.getUint16(at + 16, true)) {
         const start = at + 19;
-        const name = decoder.decode(buffer.subarray(start, buffer.indexOf(0, start)));
+        const name = decoder.decode(scratch.subarray(start, scratch.indexOf(0, start)));
         if (name !== "." && name !== "..") names.push(name);
       }
     }

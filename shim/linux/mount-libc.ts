@@ -14,6 +14,8 @@ const SIG_SETMASK = 2;
 const SIGSET_BYTES = 128;
 /** Of the child's stack, and of its thread area, which libc reaches into in both directions. */
 const AREA_BYTES = 64 << 10;
+const PROT_READ_WRITE = 3;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
 
 /** Such a child. */
 export interface Clone {
@@ -22,7 +24,7 @@ export interface Clone {
   release(): void;
 }
 
-/** What children run on; kept from the collector until they have ended. */
+/** What children are called with; kept from the collector until they have ended. */
 const inUse = new Set<object>();
 
 /**
@@ -36,9 +38,15 @@ export function cloneCalling(name: string, argument: number | Uint8Array, flags:
   const calls = mountCalls();
   const symbol = calls.dlsym(0, cstring(name));
   if (symbol === null) throw new ErrnoError(38, "dlsym", name);
-  const held = { argument, stack: new Uint8Array(AREA_BYTES), thread: new Uint8Array(2 * AREA_BYTES) };
-  const release = () => void inUse.delete(held);
-  const [top, middle] = [aligned(address(held.stack) + AREA_BYTES), aligned(address(held.thread) + AREA_BYTES)];
+  // Not the collector's memory: in a shim that is small, so much of it at once would make it collect, for 2 ms.
+  const mapped = Number(calls.mmap(null, 3 * AREA_BYTES, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0));
+  const area = check(mapped, "map a stack to call", name);
+  const held = { argument };
+  const release = () => {
+    if (inUse.delete(held)) calls.munmap(area, 3 * AREA_BYTES);
+  };
+  // The stack grows down from one multiple of the size, and what is the thread's lies on both sides of the next.
+  const [top, middle] = [(area + AREA_BYTES) as Pointer, (area + 2 * AREA_BYTES) as Pointer];
   const value = (typeof argument === "number" ? argument : address(argument)) as Pointer;
   const before = new Uint8Array(SIGSET_BYTES);
   inUse.add(held);
@@ -52,11 +60,6 @@ export function cloneCalling(name: string, argument: number | Uint8Array, flags:
   } finally {
     calls.sigprocmask(SIG_SETMASK, before, null);
   }
-}
-
-/** The ABI wants such addresses in multiples of 64; they do not fit the 32 bits of JavaScript's `&`. */
-function aligned(pointer: number): Pointer {
-  return (pointer - (pointer % 64)) as Pointer;
 }
 
 let calls: ReturnType<typeof openMountCalls> | undefined;
@@ -73,6 +76,8 @@ function openMountCalls() {
     umount2: { args: [T.ptr, T.i32], returns: T.i32 },
     fchdir: { args: [T.i32], returns: T.i32 },
     dlsym: { args: [T.u64, T.ptr], returns: T.ptr },
+    mmap: { args: [T.ptr, T.u64, T.i32, T.i32, T.i32, T.i64_fast], returns: T.i64_fast },
+    munmap: { args: [T.i64_fast, T.u64], returns: T.i32 },
     sigprocmask: { args: [T.i32, T.ptr, T.ptr], returns: T.i32 },
     clone: { args: [T.ptr, T.ptr, T.i32, T.ptr, T.ptr, T.ptr, T.ptr], returns: T.i32 },
   });
