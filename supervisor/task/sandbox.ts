@@ -15,6 +15,7 @@ import type { Any, Caller } from "./launch.ts";
 import { findBundles, inspect, sweep } from "./load.ts";
 import { fieldsOf, openFound, openNew, prefixed } from "./open.ts";
 import type { Programs } from "./program.ts";
+import { ShimClosedError } from "./shim.ts";
 import type { Task } from "./task.ts";
 
 const api = containerd.runtime.sandbox.v1;
@@ -63,8 +64,8 @@ export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #shims = new Map<string, Task>();
   readonly #creating = new Set<string>();
-  /** Those whose shims have said that the sandbox has ended: `delete` is for shims that could not (controller_local.go). */
-  readonly #ended = new WeakSet<Task>();
+  /** Those whose shims were told to end them, and whether they have answered. */
+  readonly #ending = new WeakMap<Task, "told" | "answered">();
   #loaded: Promise<unknown> = Promise.resolve();
   #isStopping = false;
 
@@ -148,7 +149,7 @@ export class Sandboxes {
   /** @throws ContainerdError Unknown for a sandbox that is not there */
   async start(namespace: string, id: string) {
     await this.#loaded;
-    const task = this.#shims.get(keyOf(namespace, id));
+    const task = this.#find(namespace, id);
     if (task === undefined) throw unknown(`unable to find sandbox ${JSON.stringify(id)}`);
     const started = await this.#call(task, "StartSandbox", { sandboxId: id }).catch(async (error: unknown) => {
       await this.#end(task);
@@ -165,16 +166,9 @@ export class Sandboxes {
   /** @returns false when there is no such sandbox, which is as good as stopped */
   async stop(namespace: string, id: string, timeoutSecs: number): Promise<boolean> {
     await this.#loaded;
-    const task = this.#shims.get(keyOf(namespace, id));
+    const task = this.#find(namespace, id);
     if (task === undefined) return false;
-    // A shim may end as soon as it has answered.
-    this.#ended.add(task);
-    await this.#call(task, "StopSandbox", { sandboxId: id, timeoutSecs }, "failed to stop sandbox").catch(
-      (error: unknown) => {
-        this.#ended.delete(task);
-        throw error;
-      },
-    );
+    await this.#tellToEnd(task, "StopSandbox", { sandboxId: id, timeoutSecs }, "failed to stop sandbox");
     return true;
   }
 
@@ -187,21 +181,19 @@ export class Sandboxes {
   /** @returns undefined when there is no such sandbox: it has ended */
   async status(namespace: string, id: string, verbose: boolean) {
     await this.#loaded;
-    const task = this.#shims.get(keyOf(namespace, id));
+    const task = this.#find(namespace, id);
     if (task === undefined) return undefined;
-    const status = await this.#call(
-      task,
-      "SandboxStatus",
-      { sandboxId: id, verbose },
-      `failed to query sandbox ${id} status`,
-    );
-    return { status, ...placeOf(task) };
+    try {
+      return { status: await this.#call(task, "SandboxStatus", { sandboxId: id, verbose }), ...placeOf(task) };
+    } catch (error) {
+      if (error instanceof ShimClosedError) return undefined;
+      throw prefixed(`failed to query sandbox ${id} status`, error);
+    }
   }
 
   async shutdown(namespace: string, id: string): Promise<void> {
     const task = await this.#get(namespace, id);
-    await this.#call(task, "ShutdownSandbox", { sandboxId: id }, "failed to shutdown sandbox");
-    this.#ended.add(task);
+    await this.#tellToEnd(task, "ShutdownSandbox", { sandboxId: id }, "failed to shutdown sandbox");
     await this.#close(task);
   }
 
@@ -215,7 +207,7 @@ export class Sandboxes {
    * and without such a sandbox: then containers have shims of their own, as containerd 2.1 gives them.
    */
   serving(namespace: string, id: string): { readonly id: string; readonly endpoint: Endpoint } | undefined {
-    const endpoint = this.#shims.get(keyOf(namespace, id))?.shim.endpoint;
+    const endpoint = this.#find(namespace, id)?.shim.endpoint;
     return endpoint !== undefined && endpoint.version >= 3 ? { id, endpoint } : undefined;
   }
 
@@ -231,9 +223,15 @@ export class Sandboxes {
 
   async #get(namespace: string, id: string): Promise<Task> {
     await this.#loaded;
-    const task = this.#shims.get(keyOf(namespace, id));
+    const task = this.#find(namespace, id);
     if (task === undefined) throw notFound("not found");
     return task;
+  }
+
+  /** Undefined also for one that has ended, and is being cleaned up after. */
+  #find(namespace: string, id: string): Task | undefined {
+    const task = this.#shims.get(keyOf(namespace, id));
+    return task?.isReleased ? undefined : task;
   }
 
   #add(task: Task): void {
@@ -267,11 +265,29 @@ export class Sandboxes {
     }
   }
 
+  /** Tells a shim to end a sandbox. It may do that so fast that no answer comes, but the end of the connection. */
+  async #tellToEnd<M extends "StopSandbox" | "ShutdownSandbox">(
+    task: Task,
+    method: M,
+    request: Request<M>,
+    prefix: string,
+  ): Promise<void> {
+    this.#ending.set(task, "told");
+    try {
+      await this.#call(task, method, request);
+      this.#ending.set(task, "answered");
+    } catch (error) {
+      if (error instanceof ShimClosedError) return;
+      this.#ending.delete(task);
+      throw prefixed(prefix, error);
+    }
+  }
+
   /** Ends a sandbox that did not come up. */
   async #end(task: Task): Promise<void> {
-    await this.#call(task, "ShutdownSandbox", { sandboxId: task.id }).then(
-      () => this.#ended.add(task),
-      (error: unknown) => this.#options.log.error(`failed to shutdown sandbox: ${messageOf(error)}`, fieldsOf(task)),
+    const prefix = "failed to shutdown sandbox";
+    await this.#tellToEnd(task, "ShutdownSandbox", { sandboxId: task.id }, prefix).catch((error: unknown) =>
+      this.#options.log.error(messageOf(error), fieldsOf(task)),
     );
     await this.#close(task);
   }
@@ -284,11 +300,18 @@ export class Sandboxes {
     await task.shim.call("Shutdown", { id: task.id }).catch(() => undefined);
     task.shim.close();
     try {
-      if (this.#ended.has(task)) await task.bundle.remove();
-      else await bury(task, this.#options);
+      // Who has answered has cleaned up, and `delete` is not called (controller_local.go).
+      if (this.#ending.get(task) !== "answered") await bury(task, this.#options);
     } catch (error) {
       this.#options.log.error(`failed to delete shim: ${messageOf(error)}`, fieldsOf(task));
     }
+    // What ended unbidden and could not be cleaned up is tried again by the next daemon.
+    if (this.#ending.has(task))
+      await task.bundle
+        .remove()
+        .catch((error: unknown) =>
+          this.#options.log.error(`failed to remove bundle: ${messageOf(error)}`, fieldsOf(task)),
+        );
     task.stopLog();
     if (this.#shims.get(key) === task) this.#shims.delete(key);
   }

@@ -136,6 +136,7 @@ testUnless(impossible, "DL-7 a container in a sandbox whose shim is of version 2
   await client.call(tasks, "Kill", { containerId: "app", signal: 9 }, here());
   expect(await client.call(tasks, "Wait", { containerId: "app" }, here())).toMatchObject({ exitStatus: 137 });
   await client.call(tasks, "Delete", { containerId: "app" }, here());
+  await waitFor("its shim to end", () => shims().length === 1);
   await daemon.ctr(["containers", "rm", "app"], { check: true });
   await daemon.ctr(["containers", "rm", "base"]);
   await shutdown(id);
@@ -145,11 +146,12 @@ testUnless(impossible, "DL-7 a container in a sandbox whose shim is of version 2
 testUnless(impossible, "a sandbox is found again after the daemon was killed", async () => {
   const id = await create();
   await client.call(controller, "Start", of(id), here());
-  const [before] = shims();
+  const own = () => shims().filter(({ argv }) => argv.includes(id));
+  const [before] = own();
   await daemon.kill();
   await daemon.start();
   expect(await client.call(controller, "Status", of(id), here())).toMatchObject({ version: 2 });
-  expect(shims().map(({ pid }) => pid)).toEqual([before?.pid ?? 0]);
+  expect(own().map(({ pid }) => pid)).toEqual([before?.pid ?? 0]);
   expect(await rejection(create(id))).toMatchObject({ code: 6 });
   await shutdown(id);
   await isGone(id);
