@@ -64,8 +64,8 @@ export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #shims = new Map<string, Task>();
   readonly #creating = new Set<string>();
-  /** Those whose shims were told to end them, and whether they have answered. */
-  readonly #ending = new WeakMap<Task, "told" | "answered">();
+  /** Those whose shims were told to end them; `shut down` where a shim has said that nothing of the sandbox is left. */
+  readonly #ending = new WeakMap<Task, "told" | "shut down">();
   #loaded: Promise<unknown> = Promise.resolve();
   #isStopping = false;
 
@@ -203,8 +203,9 @@ export class Sandboxes {
   }
 
   /**
-   * The sandbox and where its shim is, when that serves the sandbox's containers too: from version 3 on (DL-7). Undefined for others,
-   * and without such a sandbox: then containers have shims of their own, as containerd 2.1 gives them.
+   * The sandbox and where its shim is, when that serves the sandbox's containers too: from version 3 on (DL-7).
+   * Undefined for others, and without such a sandbox: then containers have shims of their own, as containerd 2.1 gives
+   * them.
    */
   serving(namespace: string, id: string): { readonly id: string; readonly endpoint: Endpoint } | undefined {
     const endpoint = this.#find(namespace, id)?.shim.endpoint;
@@ -275,7 +276,7 @@ export class Sandboxes {
     this.#ending.set(task, "told");
     try {
       await this.#call(task, method, request);
-      this.#ending.set(task, "answered");
+      if (method === "ShutdownSandbox") this.#ending.set(task, "shut down");
     } catch (error) {
       if (error instanceof ShimClosedError) return;
       this.#ending.delete(task);
@@ -300,20 +301,23 @@ export class Sandboxes {
     await task.shim.call("Shutdown", { id: task.id }).catch(() => undefined);
     task.shim.close();
     try {
-      // Who has answered has cleaned up, and `delete` is not called (controller_local.go).
-      if (this.#ending.get(task) !== "answered") await bury(task, this.#options);
+      // containerd does not call `delete` then either (controller_local.go).
+      if (this.#ending.get(task) !== "shut down") await bury(task, this.#options);
     } catch (error) {
       this.#options.log.error(`failed to delete shim: ${messageOf(error)}`, fieldsOf(task));
     }
-    // What ended unbidden and could not be cleaned up is tried again by the next daemon.
-    if (this.#ending.has(task))
-      await task.bundle
-        .remove()
-        .catch((error: unknown) =>
-          this.#options.log.error(`failed to remove bundle: ${messageOf(error)}`, fieldsOf(task)),
-        );
+    // What ended unbidden and could not be cleaned up is tried again by the next daemon; the rest has to go.
+    if (this.#ending.has(task)) await this.#remove(task);
     task.stopLog();
     if (this.#shims.get(key) === task) this.#shims.delete(key);
+  }
+
+  async #remove(task: Task): Promise<void> {
+    try {
+      await task.bundle.remove();
+    } catch (error) {
+      this.#options.log.error(`failed to remove bundle: ${messageOf(error)}`, fieldsOf(task));
+    }
   }
 }
 
