@@ -25,6 +25,10 @@ export interface SweepParts {
   };
   readonly snapshots: {
     readonly names: readonly string[];
+    /**
+     * @param stillUnused to be asked in the transaction that removes the record, before it is removed: it may find that
+     * the snapshot is needed again, and reads then what it refers to
+     */
     collect(namespace: string, snapshotter: string, key: string, stillUnused: () => boolean): Promise<boolean>;
   };
   /** Resolves when no snapshot needs the blob any more that it was unpacked from: no record of a blob goes before. */

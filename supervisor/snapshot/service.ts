@@ -191,7 +191,7 @@ export class SnapshotService {
 
   /**
    * Removes a snapshot that nobody needs any more: for the collector.
-   * @param stillUnused asked within the transaction; false leaves the snapshot alone
+   * @param stillUnused asked within the transaction, before the record goes; false leaves the snapshot alone
    * @returns whether it was removed
    */
   async collect(namespace: string, snapshotter: string, key: string, stillUnused: () => boolean): Promise<boolean> {

@@ -179,10 +179,11 @@ export class World {
       database.transaction(() => {
         const sql = "SELECT 1 FROM snapshots WHERE snapshotter = ? AND namespace = ? AND parent = ?";
         if (database.get(sql, snapshotter, namespace, key) !== undefined) throw failedPrecondition("it has children");
+        // While the record is there, as the snapshot service does: the collector may come to read what it refers to.
+        if (!stillUnused()) throw used;
         const where = "snapshotter = ? AND namespace = ? AND key = ?";
         if (database.run(`DELETE FROM snapshots WHERE ${where}`, snapshotter, namespace, key) === 0)
           throw notFound("gone");
-        if (!stillUnused()) throw used;
       });
     } catch (error) {
       if (error === used) return false;

@@ -261,3 +261,33 @@ test("a snapshot that is made while the collector marks, and needed by its own l
   }
   await collector.close();
 });
+
+test("what is needed again in the moment of its removal keeps what it refers to", async () => {
+  await using fixture = openFixture();
+  const { service, database } = fixture;
+  const nothing = async (): Promise<void> => undefined;
+  await service.prepare(ns, undefined, overlay, "target", "", {});
+  await service.prepare(ns, undefined, overlay, "again", "", { "containerd.io/gc.ref.snapshot.overlayfs": "target" });
+  // Both are garbage when the collector has looked; then a client labels one of them.
+  const collect: typeof service.collect = async (namespace, snapshotter, key, stillUnused) => {
+    const labels = { "containerd.io/gc.root": "now", "containerd.io/gc.ref.snapshot.overlayfs": "target" };
+    if (key === "again") await service.update(ns, overlay, "again", labels, []);
+    else await outcome(collecting.promise);
+    const removed = service.collect(namespace, snapshotter, key, stillUnused);
+    if (key === "again") collecting.resolve(removed);
+    return removed;
+  };
+  const collecting = Promise.withResolvers<boolean>();
+  const collector = new Collector({
+    database,
+    publisher: { publish: () => undefined },
+    content: { hasWriter: () => false },
+    waste: { removeBlobs: nothing, removeIngests: nothing, sweep: nothing, sweepIngests: nothing },
+    snapshots: { names: service.names, collect },
+    policy: { pauseThreshold: 0.5, deletionThreshold: 0, mutationThreshold: 0, scheduleDelay: 0, startupDelay: 1e9 },
+  });
+  await collector.collect();
+  expect(await collecting.promise).toBe(false);
+  expect(await service.stat(ns, overlay, "target")).toMatchObject({ name: "target" });
+  await collector.close();
+});
