@@ -43,9 +43,11 @@ async function run(flags: Flags, config: Config): Promise<number> {
   // Before it listens: whoever can connect may send them too, and to a process without handlers they are the end.
   process.on("SIGHUP", () => reload(flags, log));
   process.on("SIGUSR1", () => {
-    const told = starting.then((daemon) => daemon.state()).then((state) => log.info("state", { state: toJson(state) }));
+    const written = starting
+      .then((daemon) => daemon.state())
+      .then((state) => log.info("state", { state: toJson(state) }));
     // A start that fails is told where it is waited for.
-    told.catch(() => undefined);
+    written.catch(() => undefined);
   });
   const running = await starting;
   notifier.ready();

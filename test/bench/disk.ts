@@ -7,9 +7,10 @@
  * little else.
  */
 
-import { existsSync, mkdirSync, readdirSync, readlinkSync, statfsSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync, statfsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { run } from "../lib/command.ts";
+import { mountLoop, whyNoLoop } from "../lib/loop.ts";
 import { processScope, type Scope } from "../lib/scope.ts";
 
 const EXT4_MAGIC = 0xef53;
@@ -30,20 +31,13 @@ export async function openDisk(): Promise<BenchDisk> {
   const scope = processScope();
   if (hasJournal(scope.dir)) return { scope, dir: scope.dir, description: `the file system of ${scope.dir}` };
   const why = whyNoLoop();
-  if (why !== undefined) return { scope, dir: scope.dir, description: `ext4 without a journal (${why})` };
+  if (why !== undefined) return { scope, dir: scope.dir, description: `ext4 without a journal (another: ${why})` };
   const [image, dir] = [join(scope.dir, "disk.img"), join(scope.dir, "disk")];
-  mkdirSync(dir);
   await run(["truncate", "-s", SIZE, image], { check: true });
   await run(["mkfs.ext4", "-q", "-F", image], { check: true });
   // Tables of inodes are made when they are needed, and not in the midst of a measurement.
-  await run(["mount", "-t", "ext4", "-o", "loop,noinit_itable", image, dir], { check: true });
+  await mountLoop(image, dir, "loop,noinit_itable");
   return { scope, dir, description: "ext4 in a file, for the machine's own has no journal" };
-}
-
-function whyNoLoop(): string | undefined {
-  if (process.getuid?.() !== 0) return "needs root for another";
-  if (!existsSync("/dev/loop-control")) return "no loop devices for another";
-  return Bun.which("mkfs.ext4") === null ? "no mkfs.ext4 for another" : undefined;
 }
 
 /** False for ext4 without a journal. */

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { run } from "../lib/command.ts";
+import { mountLoop, whyNoLoop } from "../lib/loop.ts";
 import { waitFor } from "../lib/wait.ts";
 
 /** What of the write cache is left after a cut: nothing, any part, or the oldest part. */
@@ -11,10 +12,7 @@ export type CutMode = "none" | "some" | "order";
 
 /** Why there can be no such disk here; undefined when there can. */
 export function whyNoDisk(): string | undefined {
-  if (process.getuid?.() !== 0) return "needs root";
-  if (!existsSync("/dev/fuse")) return "no /dev/fuse";
-  if (!existsSync("/dev/loop-control")) return "no loop devices";
-  return Bun.which("mkfs.ext4") === null || Bun.which("losetup") === null ? "no mkfs.ext4 or losetup" : undefined;
+  return whyNoLoop() ?? (existsSync("/dev/fuse") ? undefined : "no /dev/fuse");
 }
 
 /** A disk with a file system, mounted. */
@@ -85,8 +83,7 @@ export class Disk {
 
 /** Mounts the image of a cut, which the file system first repairs by its journal. Answers how to take it away. */
 export async function mountImage(image: string, directory: string): Promise<() => Promise<void>> {
-  mkdirSync(directory, { recursive: true });
-  await run(["mount", "-t", "ext4", "-o", "loop", image, directory], { check: true });
+  await mountLoop(image, directory);
   return async () => {
     await run(["umount", directory], { check: true });
     rmSync(image);

@@ -32,21 +32,14 @@ function tree(path: string): string[] {
   return [...subdirectories(path).flatMap(tree), path];
 }
 
-/** Cgroups whose path has one of the words in it, deepest first; looks two levels deep for the word. */
+/** Cgroups whose name has one of the words in it, with all below them, deepest first; at any depth. */
 export function findCgroups(words: readonly string[]): string[] {
-  const found: string[] = [];
-  for (const root of cgroupRoots()) {
-    for (const top of subdirectories(root)) {
-      const names = [top, ...subdirectories(top)];
-      for (const path of names) {
-        if (words.some((word) => path.includes(word))) {
-          found.push(...tree(path));
-          if (path === top) break;
-        }
-      }
-    }
-  }
-  return found;
+  const find = (path: string): string[] =>
+    subdirectories(path).flatMap((below) => {
+      const name = below.slice(path.length);
+      return words.some((word) => name.includes(word)) ? tree(below) : find(below);
+    });
+  return cgroupRoots().flatMap(find);
 }
 
 /** Removes cgroups that hold no process; returns those that stayed. */

@@ -67,8 +67,7 @@ export class Dockerd {
     const argv = ["dockerd", "--containerd", this.#daemon.address, "--data-root", join(this.#dir, "data")];
     argv.push("--exec-root", join(this.#dir, "x"), "--pidfile", join(this.#dir, "pid"), "--host", this.#address);
     argv.push("--containerd-namespace", this.#token, "--containerd-plugins-namespace", `${this.#token}-plugins`);
-    // From the root: below the cgroup of whoever runs the tests nobody would look for what is left.
-    argv.push("--cgroup-parent", `/${this.#token}`, "--live-restore", "--debug");
+    argv.push("--cgroup-parent", this.#token, "--live-restore", "--debug");
     // iptables is not in the PATH by its own name where the package was only unpacked.
     const rules = existsSync(join(this.#bin, "iptables-nft")) ? "iptables-nft" : "iptables";
     const script = `ip link set lo up; ln -sf ${join(this.#bin, rules)} ${this.#dir}/bin/iptables; PATH=${this.#dir}/bin:$PATH exec "$@"`;

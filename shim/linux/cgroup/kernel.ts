@@ -1,15 +1,10 @@
 /** The few system calls that cgroups need. Absence is an ordinary answer here: a controller may be off, a cgroup gone. */
 
 import { isErrno } from "../errno.ts";
-import { close, exists, listDirectory, O, open, readInto, writeFile } from "../file.ts";
+import { close, exists, listDirectory, O, open, readFile, writeFile } from "../file.ts";
 import { address, check, cstring, errno, libc } from "../libc.ts";
 
 export { close };
-
-const decoder = new TextDecoder();
-
-/** Read into by every call: cgroup files are read by the dozen for one Stats. No call is entered twice. */
-let buffer = new Uint8Array(16384);
 
 /** Missing file or controller, a cgroup removed under an open file, a controller without the feature (PSI off). */
 const absent = ["ENOENT", "ENODEV", "ENOTDIR", "EOPNOTSUPP", "ESRCH"];
@@ -19,29 +14,11 @@ const absent = ["ENOENT", "ENODEV", "ENOTDIR", "EOPNOTSUPP", "ESRCH"];
  * @throws ErrnoError for any other failure.
  */
 export function readText(path: string): string | undefined {
-  let fd = -1;
   try {
-    fd = open(path, O.RDONLY);
-    let length = 0;
-    for (;;) {
-      const count = readInto(fd, length === 0 ? buffer : buffer.subarray(length));
-      if (count <= 0) {
-        return decoder.decode(buffer.subarray(0, length));
-      }
-      length += count;
-      if (length === buffer.length) {
-        const larger = new Uint8Array(buffer.length * 2);
-        larger.set(buffer);
-        buffer = larger;
-      }
-    }
+    return readFile(path);
   } catch (error) {
-    if (isErrno(error, ...absent)) {
-      return undefined;
-    }
+    if (isErrno(error, ...absent)) return undefined;
     throw error;
-  } finally {
-    close(fd);
   }
 }
 

@@ -22,7 +22,9 @@ import { Database } from "../../../../supervisor/store/database.ts";
 import { Leases } from "../../../../supervisor/store/leases.ts";
 import { Namespaces } from "../../../../supervisor/store/namespaces.ts";
 import { migrations } from "../../../../supervisor/store/schema.ts";
+import { whyNoLoop } from "../../../lib/loop.ts";
 import { outcome } from "../../../lib/outcome.ts";
+import { testUnless } from "../../../lib/skip.ts";
 
 // The machine may be busy with other things.
 setDefaultTimeout(30_000);
@@ -223,8 +225,9 @@ test("a start takes away what is not whole", async () => {
   expect(mountsBelow(dir).length).toBe(1);
 });
 
-const canLoop = existsSync("/dev/loop-control") && Bun.which("mkfs.ext4") !== null;
-test.skipIf(!canLoop)(
+const noLoop = whyNoLoop();
+testUnless(
+  noLoop,
   "a file system in a file, by mkfs, a loop and a format",
   async () => {
     const info = await activations.activate(
@@ -248,16 +251,22 @@ test.skipIf(!canLoop)(
   20_000,
 );
 
-test.skipIf(!canLoop)("mkfs writes through no link", async () => {
-  writeFileSync(`${dir}/precious`, "precious");
-  symlinkSync(`${dir}/precious`, `${dir}/image.new`);
-  const disk = mount("mkfs/loop", `${dir}/image`, "X-containerd.mkfs.size=16MiB");
-  await activations.activate(ns, undefined, "disk", [disk, mount("format/ext4", "{{ mount 0 }}")], plain);
-  await activations.deactivate(ns, "disk");
-  expect(readFileSync(`${dir}/precious`, "utf8")).toBe("precious");
-});
+testUnless(
+  noLoop,
+  "mkfs writes through no link",
+  async () => {
+    writeFileSync(`${dir}/precious`, "precious");
+    symlinkSync(`${dir}/precious`, `${dir}/image.new`);
+    const disk = mount("mkfs/loop", `${dir}/image`, "X-containerd.mkfs.size=16MiB");
+    await activations.activate(ns, undefined, "disk", [disk, mount("format/ext4", "{{ mount 0 }}")], plain);
+    await activations.deactivate(ns, "disk");
+    expect(readFileSync(`${dir}/precious`, "utf8")).toBe("precious");
+  },
+  20_000,
+);
 
-test.skipIf(!canLoop)(
+testUnless(
+  noLoop,
   "a mount with the option loop gives its device back",
   async () => {
     writeFileSync(`${dir}/image`, "");
