@@ -111,7 +111,14 @@ image("a pull with a token tells its progress in containerd's words, and no secr
     "manifest- waiting",
   ]);
   expect(told).toContain(`${name} saved`);
-  expect(told.slice(4).sort()).toEqual(
+  // A blob that takes longer than a tick of the progress is told in between, as often as it takes.
+  const isTick = (step: string): boolean => /^(manifest|config|layer)- downloading$/.test(step);
+  expect(
+    told
+      .slice(4)
+      .filter((step) => !isTick(step))
+      .sort(),
+  ).toEqual(
     [
       "config- waiting",
       "layer- waiting",
