@@ -3,8 +3,8 @@
 import { fileIdentity, listDirectory, pathOfOpen, readFile, readLink } from "./file.ts";
 import { address, libc } from "./libc.ts";
 
-/** Processes looked at before other work gets its turn. */
-const BATCH = 50;
+/** Milliseconds of looking before other work gets its turn (PR-7): one process may have thousands of descriptors. */
+const TURN_MS = 5;
 const O_ACCMODE = 3;
 
 const POLLHUP = 0x10;
@@ -26,12 +26,14 @@ export async function countReaders(fd: number): Promise<number> {
   const identity = fileIdentity(pathOfOpen(fd));
   if (identity === undefined) return 0;
   let found = 0;
-  let looked = 0;
+  let begun = performance.now();
   for (const pid of listDirectory("/proc")) {
     const first = pid.charCodeAt(0);
     if (first < 48 || first > 57 || Number(pid) === process.pid) continue;
     found += readersIn(pid, identity);
-    if (++looked % BATCH === 0) await Bun.sleep(0);
+    if (performance.now() - begun < TURN_MS) continue;
+    await Bun.sleep(0);
+    begun = performance.now();
   }
   return found;
 }

@@ -1,7 +1,18 @@
 /** Where output goes and input comes from, and what happens when the other end misbehaves (contract 1.12, R14 to R18). */
 
 import { expect } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { run } from "../lib/command.ts";
 import { Fifos } from "../lib/fifo.ts";
@@ -229,6 +240,46 @@ suite.test(
       expect(tail.length).toBeGreaterThan(20);
       expect(tail.filter((n, i) => i > 0 && n !== (tail[i - 1] ?? 0) + 1)).toEqual([]);
       await next.kill();
+    }
+    await tasks.killAndFinish(c);
+    await fifos.remove();
+  },
+  berthOnly,
+);
+
+suite.test(
+  "R15 nothing is taken from a new reader that comes while the shim looks for readers",
+  async ({ tasks, id }) => {
+    const c = id();
+    const fifos = await Fifos.make();
+    let reader = fifos.read();
+    await start(tasks, c, "while read x; do echo $x; done", fifos.inOut);
+    const stdin = openSync(fifos.stdin, "w");
+    // Each descriptor of each process is looked at, so that one look takes some 150 ms.
+    const many =
+      'for fd in $(seq 3 70); do eval "exec $fd</etc/hostname"; done; for n in $(seq 200); do sleep 100 & done; echo ready; wait';
+    const others = Bun.spawn(["bash", "-c", many], { stdout: "pipe", detached: true });
+    try {
+      await others.stdout.getReader().read();
+      for (let round = 0; round < 3; round++) {
+        await reader.kill();
+        // Nobody is looked for until something is written that nobody reads.
+        writeSync(stdin, "first\n");
+        await Bun.sleep(30);
+        // A slow one, so that there is always something to take.
+        reader = fifos.read(["sh", "-c", "while read x; do echo $x; sleep 0.02; done"]);
+        await waitFor("the first line", () => reader.text.includes("first"));
+        const lines = Array.from({ length: 20 }, (_, n) => `${n}\n`);
+        await Bun.sleep(150);
+        writeSync(stdin, lines.join(""));
+        const expected = `first\n${lines.join("")}`;
+        await waitFor("the last line", () => reader.text.includes("\n19\n"));
+        expect(reader.text).toBe(expected);
+      }
+    } finally {
+      process.kill(-others.pid, "SIGKILL");
+      await others.exited;
+      closeSync(stdin);
     }
     await tasks.killAndFinish(c);
     await fifos.remove();

@@ -152,15 +152,15 @@ export class OutputFifo {
     this.#rescanning = true;
     for (let pause = 10; this.#stale && !this.#closed; ) {
       this.#stale = false;
+      // Before the look, which can take long: nothing may be taken from a reader that comes during it.
+      if (this.#drain === undefined) this.#listen(IN.CLOSE_NOWRITE | IN.OPEN, this.#onDoubt);
       const readers = await countReaders(this.#reader);
+      // An opening that was not told yet is so within a turn of the event loop.
+      if (readers === 0) await Bun.sleep(1);
       if (this.#closed) break;
       // Who came while we counted may have been passed over.
-      if (readers === 0 && this.#drain === undefined && !this.#stale) {
-        this.#listen(IN.CLOSE_NOWRITE | IN.OPEN, this.#onDoubt);
-        void this.#startDraining();
-        // A reader that came before its opening was watched for.
-        this.#stale = true;
-      } else if (readers > 0 && (this.#standsIn || !this.#stale)) {
+      if (readers === 0 && this.#drain === undefined && !this.#stale) void this.#startDraining();
+      else if (readers > 0 && (this.#standsIn || !this.#stale)) {
         this.#stopDraining();
         this.#listen(IN.CLOSE_NOWRITE, this.#onReaderGone);
       } else {
