@@ -6,6 +6,7 @@ const usage = `usage: berth COMMAND
   check [--verify]          see whether everything that the daemon has on record is there
   install [--bin-dir DIR] [--systemd]
                             put the executable and its links where containerd looks, and a unit for systemd
+  conformance --shim PATH   see where a shim keeps the contract with containerd, and where not
   shim ...                  be the shim, as under the name containerd-shim-berth-v2
   version                   print the version
 `;
@@ -18,6 +19,8 @@ export async function main(args: readonly string[]): Promise<number> {
       return (await import("./cli/daemon.ts")).daemon(rest);
     case "check":
       return (await import("./cli/check.ts")).check(rest);
+    case "conformance":
+      return (await import("../test/conformance/main.ts")).conformance(rest);
     case "install":
       return (await import("./cli/install.ts")).install(rest);
     case "layer":

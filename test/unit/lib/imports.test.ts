@@ -48,7 +48,7 @@ describe("checkImports", () => {
     "neither execa nor gRPC": ["shim/a.ts", `import { execa } from "execa";`],
     "only shim/linux/index.ts": ["supervisor/main.ts", `import { x } from "../shim/x.ts";`],
     "bun:ffi is used in shim/linux alone": ["shim/a.ts", `import { dlopen } from "bun:ffi";`],
-    "the conformance kit knows the wire": ["test/conformance/a.ts", `import { x } from "../../shim/x.ts";`],
+    "the conformance kit knows the messages": ["test/conformance/a.ts", `import { x } from "../../shim/x.ts";`],
     "the serving shim loads it by shim/command/serve.ts": ["shim/command/serve.ts", `import { x } from "node:fs";`],
   };
   for (const [reason, [path, text]] of Object.entries(broken)) {

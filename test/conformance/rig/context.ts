@@ -1,0 +1,365 @@
+/**
+ * What a check works with: bundles, a namespace, an event receiver and sockets of its own. All that it makes on the
+ * machine carries its token, and {@link Context.close} takes it away, whatever became of the check.
+ */
+
+import { closeSync, existsSync, mkdirSync, readSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { containerd } from "../../../proto/gen/shim.js";
+import { holds } from "../assert.ts";
+import { Skip, Violation } from "../check.ts";
+import { type Bundle, type BundleOptions, makeBundle, makeFifo, processSpec, tokenVariable } from "./bundle.ts";
+import { type BinaryAnswer, type BinaryCall, callBinary } from "./call.ts";
+import { Connection } from "./connection.ts";
+import {
+  type Dialect,
+  readAnswer,
+  type ShimAddress,
+  type StartCall,
+  socketPath,
+  startEnvironment,
+  startStdin,
+} from "./dialect.ts";
+import { EventReceiver } from "./events.ts";
+import { FifoReader } from "./fifo.ts";
+import { isAlive, sweep } from "./machine.ts";
+import { type Any, type CreateRequest, milliseconds, type Stdio, Task, type TaskExit } from "./task.ts";
+import type { Transcript } from "./transcript.ts";
+import { until } from "./wait.ts";
+
+/** The shim under test, and how it is to be driven. */
+export interface Subject {
+  /** Absolute. */
+  readonly shim: string;
+  /** The dialect that checks speak which are not about dialects: the oldest that the shim answers. */
+  readonly dialect: Dialect;
+  /** Why no shim can be started at all. */
+  readonly broken?: string | undefined;
+  /** Runtime options for `start` and Create; none for a shim that takes none. */
+  readonly options?: Any | undefined;
+  /** The tree that containers have as their root. */
+  readonly rootfs: string;
+  /** runc, for what checks do behind the shim's back. */
+  readonly runc: string;
+  /** Leave bundles and logs. */
+  readonly keep: boolean;
+}
+
+/** How a shim is started. */
+export interface StartOptions {
+  readonly dialect?: Dialect;
+  readonly debug?: boolean;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly options?: Any;
+  readonly socketDir?: string;
+  /** Instead of what the dialect has. */
+  readonly stdin?: Uint8Array;
+  /** In milliseconds. */
+  readonly limit?: number;
+}
+
+/** Where containerd's own shim has its sockets (SK-1). */
+export const socketRoot = "/run/containerd/s";
+
+export class Context {
+  readonly subject: Subject;
+  readonly token: string;
+  readonly dir: string;
+  readonly namespace: string;
+  /** Of a containerd that is not there; the event receiver listens beside it. */
+  readonly address: string;
+  readonly events: EventReceiver;
+  readonly transcript: Transcript;
+  readonly #bundles: Bundle[] = [];
+  readonly #files = new Set<string>();
+  readonly #closers: (() => void)[] = [];
+  #count = 0;
+
+  /** @param token a word that stands nowhere else on the machine, and is an identifier */
+  constructor(subject: Subject, token: string, dir: string, transcript: Transcript) {
+    this.subject = subject;
+    this.token = token;
+    this.namespace = token;
+    this.dir = join(dir, token);
+    this.transcript = transcript;
+    mkdirSync(this.dir, { recursive: true, mode: 0o711 });
+    this.address = join(this.dir, "c.sock");
+    this.events = new EventReceiver(`${this.address}.ttrpc`, transcript);
+    this.events.start();
+    this.#files.add(join("/run/containerd/runc", token));
+  }
+
+  /** Ends the check with a reason why it cannot be made here. */
+  skip(reason: string): never {
+    throw new Skip(reason);
+  }
+
+  /** Something to do when the check is over, whatever became of it. */
+  defer(close: () => void): void {
+    this.#closers.push(close);
+  }
+
+  bundle(options: BundleOptions = {}, id = `c${++this.#count}`): Bundle {
+    const place = { dir: join(this.dir, "b"), token: this.token };
+    const bundle = makeBundle(place, id, options);
+    this.#bundles.push(bundle);
+    for (const debug of [false, true]) this.#files.add(this.expectedSocket(id, debug));
+    return bundle;
+  }
+
+  /** The socket of a grouping id, by containerd's rule (SK-1). */
+  expectedSocket(group: string, debug = false): string {
+    const parts = [this.address, this.namespace, group, ...(debug ? ["debug"] : [])];
+    return join(socketRoot, new Bun.CryptoHasher("sha256").update(parts.join("/")).digest("hex"));
+  }
+
+  /** The `process` of an Exec. */
+  process(...args: readonly string[]): Record<string, unknown> {
+    return processSpec(args, this.token);
+  }
+
+  /** A script as the command of init or of an Exec. */
+  script(text: string): string[] {
+    return ["sh", "-c", text];
+  }
+
+  environment(more: Readonly<Record<string, string>> = {}): Record<string, string> {
+    const PATH = process.env["PATH"] ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    return { PATH, [tokenVariable]: this.token, ...more };
+  }
+
+  /** Any call of the binary, in the check's directory and with a bare environment unless told. */
+  async call(argv: readonly string[], more: Partial<BinaryCall> = {}): Promise<BinaryAnswer> {
+    const usual = { program: this.subject.shim, cwd: this.dir, env: this.environment() };
+    return await callBinary({ ...usual, argv, ...more }, this.transcript);
+  }
+
+  /** The flags of a binary call (INV-2). */
+  flags(bundle: Bundle, action: "start" | "delete", debug = false): string[] {
+    const { address, namespace } = this;
+    const common = ["-namespace", namespace, "-address", address, "-publish-binary", "/usr/bin/containerd"];
+    const id = ["-id", bundle.id, ...(action === "delete" ? ["-bundle", bundle.path] : [])];
+    return [...common, ...id, ...(debug ? ["-debug"] : []), action];
+  }
+
+  /** The bare binary call `start`, whatever it answers. */
+  async callStart(bundle: Bundle, options: StartOptions = {}): Promise<BinaryAnswer> {
+    const { dialect = this.subject.dialect, debug = false, limit } = options;
+    const call = this.#startCall(bundle, options);
+    const stdin = options.stdin ?? startStdin(dialect, call);
+    const env = this.environment({ ...startEnvironment(dialect, call), ...options.env });
+    const binary = {
+      program: this.subject.shim,
+      argv: this.flags(bundle, "start", debug),
+      cwd: bundle.path,
+      env,
+      stdin,
+    };
+    return await callBinary({ ...binary, ...(limit === undefined ? {} : { limit }) }, this.transcript);
+  }
+
+  #startCall(bundle: Bundle, { debug = false, options, socketDir }: StartOptions): StartCall {
+    const { address, namespace } = this;
+    const given = options ?? this.subject.options;
+    const call = { id: bundle.id, namespace, address, publisher: "/usr/bin/containerd", options: given, debug };
+    return socketDir === undefined ? call : { ...call, socketDir };
+  }
+
+  /** `start`, as its caller takes the answer. @throws Violation when it fails, or says anything but an address */
+  async startCall(bundle: Bundle, options: StartOptions = {}): Promise<ShimAddress> {
+    if (this.subject.broken !== undefined) throw new Violation("a shim to start", this.subject.broken);
+    const answer = await this.callStart(bundle, options);
+    holds("start to end with status 0", answer.exitCode === 0, `status ${answer.exitCode}: ${answer.stderr}`);
+    return this.addressOf(answer, options.dialect);
+  }
+
+  /** What a start has answered, as its caller takes it. @throws Violation for anything but an address */
+  addressOf({ stdout }: BinaryAnswer, dialect = this.subject.dialect): ShimAddress {
+    const found = readAnswer(dialect, stdout);
+    const path = socketPath(found.address);
+    if (path?.startsWith("/")) this.#files.add(path);
+    return found;
+  }
+
+  /** A connection to what `start` answered. */
+  async dial(address: string): Promise<Connection> {
+    const path = socketPath(address);
+    if (path === undefined) this.skip(`the kit cannot dial ${address}`);
+    const connection = await Connection.dial(path, this.transcript);
+    this.defer(() => connection.close());
+    return connection;
+  }
+
+  /** Starts a shim and connects to it. */
+  async start(bundle: Bundle, options: StartOptions = {}): Promise<Shim> {
+    const found = await this.startCall(bundle, options);
+    return await this.connect(bundle, found, options);
+  }
+
+  /** Connects to a shim that was started. */
+  async connect(bundle: Bundle, found: ShimAddress, options: StartOptions = {}): Promise<Shim> {
+    if (found.protocol !== "ttrpc") this.skip(`the shim speaks ${found.protocol}: the kit speaks ttrpc alone`);
+    const connection = await this.dial(found.address);
+    const task = new Task(connection, found.version, this.namespace, this.transcript);
+    const { shimPid } = await task.connect(bundle.id);
+    return new Shim(this, bundle, found, task, shimPid, options.options ?? this.subject.options);
+  }
+
+  /** A shim with a container in it that is created. */
+  async create(options: BundleOptions = {}, stdio: Stdio = {}, start: StartOptions = {}): Promise<Shim> {
+    const shim = await this.start(this.bundle(options), start);
+    await shim.create({ terminal: options.terminal ?? false, ...stdio });
+    return shim;
+  }
+
+  /** A shim with a container in it that runs. */
+  async run(options: BundleOptions = {}, stdio: Stdio = {}, start: StartOptions = {}): Promise<Shim> {
+    const shim = await this.create(options, stdio, start);
+    await shim.task.start(shim.id);
+    return shim;
+  }
+
+  /** The binary call `delete` (DL-2). @throws Violation when it fails, or answers no DeleteResponse */
+  async delete(bundle: Bundle): Promise<TaskExit & { readonly pid: number; readonly call: BinaryAnswer }> {
+    const env = this.environment(startEnvironment(this.subject.dialect, this.#startCall(bundle, {})));
+    const program = this.subject.shim;
+    const argv = this.flags(bundle, "delete");
+    const call = await callBinary({ program, argv, cwd: bundle.path, env }, this.transcript);
+    holds("delete to end with status 0", call.exitCode === 0, `status ${call.exitCode}: ${call.stderr}`);
+    try {
+      const { pid, exitStatus, exitedAt } = containerd.task.v2.DeleteResponse.decode(call.stdout);
+      return { pid, exitStatus, exitedAt: milliseconds(exitedAt), call };
+    } catch (error) {
+      throw new Violation("stdout of delete to be a DeleteResponse", (error as Error).message);
+    }
+  }
+
+  /** A new FIFO, open for reading. */
+  reader(name: string, keep = true): FifoReader {
+    const reader = new FifoReader(this.fifo(name), keep);
+    this.defer(() => reader.close());
+    return reader;
+  }
+
+  /** A new FIFO that nobody has open. */
+  fifo(name: string): string {
+    const path = join(this.dir, `${name}${++this.#count}`);
+    makeFifo(path);
+    return path;
+  }
+
+  /** The last lines that shims wrote into their logs. */
+  log(): string[] {
+    const buffer = new Uint8Array(1 << 16);
+    return this.#bundles.flatMap(({ log }) => {
+      try {
+        const text = new TextDecoder().decode(buffer.subarray(0, readSync(log, buffer)));
+        return text.trimEnd().split("\n").slice(-5);
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  /** Ends and removes all that the check has made. @returns what was still there, for a person */
+  close(): string[] {
+    for (const close of this.#closers.reverse()) {
+      try {
+        close();
+      } catch (error) {
+        this.transcript.add("note", `cleaning up: ${(error as Error).message}`);
+      }
+    }
+    this.#closers.length = 0;
+    this.events.stop();
+    const files = this.subject.keep ? this.#files : [...this.#files, this.dir];
+    const found = sweep(this.token, files);
+    for (const { log } of this.#bundles) closeSync(log);
+    this.#bundles.length = 0;
+    return found;
+  }
+}
+
+/** A shim as one container's client sees it; in a group several of these share a process. */
+export class Shim {
+  readonly bundle: Bundle;
+  readonly id: string;
+  readonly found: ShimAddress;
+  readonly task: Task;
+  readonly pid: number;
+  readonly #context: Context;
+  readonly #options: Any | undefined;
+
+  constructor(context: Context, bundle: Bundle, found: ShimAddress, task: Task, pid: number, options: Any | undefined) {
+    this.#context = context;
+    this.bundle = bundle;
+    this.id = bundle.id;
+    this.found = found;
+    this.task = task;
+    this.pid = pid;
+    this.#options = options;
+  }
+
+  /** Path of the socket. */
+  get socket(): string {
+    return socketPath(this.found.address) ?? "";
+  }
+
+  get isAlive(): boolean {
+    return isAlive(this.pid);
+  }
+
+  /** What Create is asked for this shim's bundle. */
+  createRequest(stdio: Stdio = {}): CreateRequest {
+    const rootfs = [{ type: "bind", source: this.#context.subject.rootfs, options: ["rbind", "rw"] }];
+    const options = this.#options === undefined ? {} : { options: this.#options };
+    return { id: this.id, bundle: this.bundle.path, rootfs, ...options, ...stdio };
+  }
+
+  /** Answers the pid. */
+  async create(stdio: Stdio = {}): Promise<number> {
+    return await this.task.create(this.createRequest(stdio));
+  }
+
+  /** Runs a process beside init and waits until it has been started. Answers the pid. */
+  async exec(execId: string, args: readonly string[], stdio: Stdio = {}): Promise<number> {
+    await this.task.exec(this.id, execId, this.#context.process(...args), stdio);
+    return await this.task.start(this.id, execId);
+  }
+
+  /** Kills init and waits for its end. */
+  async kill(signal = 9): Promise<TaskExit> {
+    await this.task.kill(this.id, signal);
+    return await this.task.wait(this.id);
+  }
+
+  /** Ends the shim's process by SIGKILL and waits until it is gone. */
+  async crash(): Promise<void> {
+    process.kill(this.pid, "SIGKILL");
+    await this.ended();
+  }
+
+  /** Waits for the end of the shim's process. @throws Violation */
+  async ended(timeout = 10_000): Promise<void> {
+    const received = (): string => `process ${this.pid} was still there`;
+    await until("the shim's process to end", () => !this.isAlive, { timeout, received });
+  }
+
+  /** True while the socket's file is there. */
+  get hasSocket(): boolean {
+    return existsSync(this.socket);
+  }
+
+  /** Deletes the container, shuts the shim down and waits for its end, as containerd does when a task is over. */
+  async finish(): Promise<void> {
+    await this.task.delete(this.id);
+    await this.task.shutdown(this.id).catch(() => undefined);
+    this.task.connection.close();
+    await this.ended();
+  }
+
+  /** Removes the bundle, as containerd does in the end. */
+  removeBundle(): void {
+    rmSync(this.bundle.path, { recursive: true, force: true });
+  }
+}
