@@ -2,5 +2,7 @@
 
 import type { Section } from "../check.ts";
 import { invocation } from "./invocation.ts";
+import { execStatesSection, initStatesSection } from "./states.ts";
+import { wire } from "./wire.ts";
 
-export const sections: readonly Section[] = [invocation];
+export const sections: readonly Section[] = [invocation, wire, initStatesSection, execStatesSection];
