@@ -295,7 +295,7 @@ export const invocation: Section = {
     },
     {
       id: "SK-7.shutdown",
-      level: "must",
+      level: "should",
       title: "A shim that ends in order removes its socket.",
       source: "pkg/shim/shim.go",
       body: async (t) => {

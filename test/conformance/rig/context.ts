@@ -21,7 +21,7 @@ import {
   startStdin,
 } from "./dialect.ts";
 import { EventReceiver } from "./events.ts";
-import { FifoReader } from "./fifo.ts";
+import { FifoReader, type ReaderOptions } from "./fifo.ts";
 import { isAlive, sweep } from "./machine.ts";
 import { type Any, type CreateRequest, milliseconds, type Stdio, Task, type TaskExit } from "./task.ts";
 import type { Transcript } from "./transcript.ts";
@@ -235,10 +235,15 @@ export class Context {
   }
 
   /** A new FIFO, open for reading. */
-  reader(name: string, keep = true): FifoReader {
-    const reader = new FifoReader(this.fifo(name), keep);
+  reader(name: string, options: ReaderOptions = {}): FifoReader {
+    const reader = new FifoReader(this.fifo(name), options);
     this.defer(() => reader.close());
     return reader;
+  }
+
+  /** Both outputs of a process: the given one, and one for what it says on stderr. */
+  outputs(stdout: FifoReader): Stdio {
+    return { stdout: stdout.path, stderr: this.reader("err").path };
   }
 
   /** A new FIFO that nobody has open. */

@@ -4,7 +4,15 @@ import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import { show } from "../assert.ts";
 import { until } from "./wait.ts";
 
-/** Reads what a process writes. Open before Create, and without waiting for a writer. */
+/** How a reader reads. */
+export interface ReaderOptions {
+  /** False: counts the bytes and keeps none. */
+  readonly keep?: boolean;
+  /** False: reads only when it is asked to, as a client that has got stuck. */
+  readonly eager?: boolean;
+}
+
+/** Reads what a process writes, all the time, as clients do. Open before Create, and without waiting for a writer. */
 export class FifoReader {
   readonly path: string;
   /** All that came so far. */
@@ -14,12 +22,13 @@ export class FifoReader {
   #fd: number;
   readonly #buffer = new Uint8Array(1 << 16);
   readonly #keep: boolean;
+  #timer: Timer | undefined;
 
-  /** @param keep false counts the bytes and keeps none */
-  constructor(path: string, keep = true) {
+  constructor(path: string, { keep = true, eager = true }: ReaderOptions = {}) {
     this.path = path;
     this.#keep = keep;
     this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (eager) this.#timer = setInterval(() => this.read(), 5);
   }
 
   /** Takes what is there. @returns true when no writer is left */
@@ -57,6 +66,7 @@ export class FifoReader {
   }
 
   close(): void {
+    clearInterval(this.#timer);
     if (this.#fd >= 0) closeSync(this.#fd);
     this.#fd = -1;
   }

@@ -3,6 +3,7 @@
 import { containerd, type google } from "../../../proto/gen/shim.js";
 import { codeText, show } from "../assert.ts";
 import type { Connection } from "./connection.ts";
+import { wide } from "./number.ts";
 import type { Transcript } from "./transcript.ts";
 import { StatusError } from "./wire.ts";
 
@@ -62,9 +63,7 @@ export interface CallOptions {
 
 /** Milliseconds of a protobuf timestamp. */
 export function milliseconds(time: google.protobuf.Timestamp.$Properties | null | undefined): number {
-  const seconds = time?.seconds ?? 0;
-  const whole = typeof seconds === "number" ? seconds : seconds.high * 2 ** 32 + (seconds.low >>> 0);
-  return whole * 1000 + (time?.nanos ?? 0) / 1e6;
+  return wide(time?.seconds) * 1000 + (time?.nanos ?? 0) / 1e6;
 }
 
 /** A value as an Any whose body is JSON. */
