@@ -145,5 +145,5 @@ function outputsOf(format: string | undefined, paths: readonly string[], usual: 
     return { path, format: paths.length === 1 ? (chosen ?? own ?? usual) : (own ?? chosen ?? usual) };
   });
   // A person still reads how it went.
-  return files.some((file) => file.format === "text") ? files : [...files, { format: "text" }];
+  return usual !== "text" || files.some((file) => file.format === "text") ? files : [...files, { format: "text" }];
 }

@@ -2,6 +2,7 @@
 
 import { equal, holds } from "../assert.ts";
 import type { Check, Section } from "../check.ts";
+import type { Context, Shim } from "../rig/context.ts";
 import { cgroupWith, childrenOf } from "../rig/machine.ts";
 import { until } from "../rig/wait.ts";
 
@@ -41,6 +42,17 @@ const signalChecks: readonly Check[] = (
   },
 }));
 
+/** A container that was killed because it ran out of memory. */
+async function exhausted(t: Context): Promise<Shim> {
+  const args = t.script("sleep 0.2; tail /dev/zero");
+  const shim = await t.run({ args, resources: { memory: { limit: 16 << 20, swap: 16 << 20 } } });
+  const files = ["memory.oom_control", "memory.events"];
+  if (files.every((file) => cgroupWith(shim.bundle.cgroup, file) === undefined))
+    t.skip("there is no memory controller");
+  equal("the exit status", (await shim.task.wait(shim.id)).exitStatus, 137);
+  return shim;
+}
+
 export const exits: Section = {
   name: "exits",
   checks: [
@@ -63,18 +75,23 @@ export const exits: Section = {
     {
       id: "PR-4.oom",
       level: "must",
-      title: "A container that runs out of memory has /tasks/oom before its exit, and the exit status 137.",
-      source: "core/metrics, containerd#12714",
+      title: "A container that runs out of memory is told of by /tasks/oom, and has the exit status 137.",
+      source: "cmd/containerd-shim-runc-v2/task/service.go (oomEvent); CRI's OOMKilled",
       body: async (t) => {
-        const args = t.script("sleep 0.2; tail /dev/zero");
-        const shim = await t.run({ args, resources: { memory: { limit: 16 << 20, swap: 16 << 20 } } });
-        if (cgroupWith(shim.bundle.cgroup, "memory.oom_control") === undefined) {
-          if (cgroupWith(shim.bundle.cgroup, "memory.events") === undefined)
-            return t.skip("there is no memory controller");
-        }
-        equal("the exit status", (await shim.task.wait(shim.id)).exitStatus, 137);
+        const shim = await exhausted(t);
         await t.events.wait(shim.id, "oom");
+      },
+    },
+    {
+      id: "PR-4.oom-order",
+      level: "should",
+      title: "/tasks/oom comes before the exit that it explains.",
+      source: "containerd#12714",
+      body: async (t) => {
+        const shim = await exhausted(t);
         await t.events.wait(shim.id, "exit");
+        await t.events.wait(shim.id, "oom");
+        equal("the events", t.events.topics(shim.id), ["create", "start", "oom", "exit"]);
       },
     },
     {

@@ -199,7 +199,7 @@ export const invocation: Section = {
       },
     },
     {
-      id: "ST-11",
+      id: "ST-11.address",
       level: "must",
       title: "The shim leaves its address in the bundle's file `address`, which 1.6 and 1.7 read when they restart.",
       source: "runtime/v2/shim.go (loadAddress, 1.6)",

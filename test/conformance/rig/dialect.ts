@@ -14,6 +14,8 @@ export interface Dialect {
   readonly environment: boolean;
   /** The highest version that it takes in a JSON answer; 0 where only a plain address will do (ST-4). */
   readonly jsonVersion: number;
+  /** What it sends as socket_dir, unless it is configured otherwise. */
+  readonly socketDir?: string;
 }
 
 export const dialects = {
@@ -22,7 +24,7 @@ export const dialects = {
   "2.0": { containerd: "2.0", bootstrap: false, environment: true, jsonVersion: 3 },
   "2.2": { containerd: "2.2", bootstrap: false, environment: true, jsonVersion: 3 },
   "2.3": { containerd: "2.3", bootstrap: true, environment: true, jsonVersion: 3 },
-  "2.4": { containerd: "2.4", bootstrap: true, environment: true, jsonVersion: 3 },
+  "2.4": { containerd: "2.4", bootstrap: true, environment: true, jsonVersion: 3, socketDir: "/run/containerd/s" },
 } as const satisfies Record<string, Dialect>;
 
 /** What `start` is told, whatever the dialect. */
@@ -44,6 +46,7 @@ export function anyBytes({ type_url, value }: Any): Uint8Array {
 
 /** What stands on stdin of `start`. */
 export function startStdin(dialect: Dialect, call: StartCall): Uint8Array {
+  const { socketDir = dialect.socketDir } = call;
   const options = call.options === undefined ? new Uint8Array() : anyBytes(call.options);
   if (!dialect.bootstrap) return options;
   return concat(
@@ -51,12 +54,12 @@ export function startStdin(dialect: Dialect, call: StartCall): Uint8Array {
     bytesField(2, call.namespace),
     // DEBUG is -4, which has ten bytes; INFO is 0 and not sent.
     ...(call.debug ? [varintField(3, -4n)] : []),
-    bytesField(4, `${dialect.containerd}.0`),
+    bytesField(4, `v${dialect.containerd}.0`),
     bytesField(5, `${call.address}.ttrpc`),
     bytesField(6, call.address),
     bytesField(7, call.publisher),
     ...(options.length === 0 ? [] : [bytesField(8, bytesField(1, options))]),
-    ...(call.socketDir === undefined ? [] : [bytesField(9, call.socketDir)]),
+    ...(socketDir === undefined ? [] : [bytesField(9, socketDir)]),
   );
 }
 
