@@ -1,6 +1,6 @@
 /** `berth conformance`: drives a shim as containerd would, without containerd, and says where it keeps the contract. */
 
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import { join, resolve } from "node:path";
 import { select } from "./check.ts";
@@ -175,7 +175,8 @@ class Run {
 
   close(keep: boolean): void {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.off(signal, this.#signalled);
-    sweep(`${this.token}-`, keep ? [] : [this.dir]);
+    const noted = notedFiles(this.dir);
+    sweep(`${this.token}-`, keep ? noted : [...noted, this.dir]);
   }
 }
 
@@ -185,7 +186,13 @@ function removeDeadRuns(): void {
   for (const name of readdirSync(base)) {
     const pid = Number(name);
     if (!Number.isInteger(pid) || isAlive(pid)) continue;
-    sweep(`conf-${pid.toString(36)}-`);
-    rmSync(join(base, name), { recursive: true, force: true });
+    const dir = join(base, name);
+    sweep(`conf-${pid.toString(36)}-`, [...notedFiles(dir), dir]);
   }
+}
+
+/** What the checks of a run have written down that lies outside its directory. */
+function notedFiles(dir: string): string[] {
+  const path = join(dir, "files");
+  return existsSync(path) ? readFileSync(path, "utf8").split("\n").filter(Boolean) : [];
 }

@@ -1,15 +1,6 @@
 /** The binary calls `start`, `-info` and `-v` (contract 1.1, 1.2, 1.4 and 1.6). */
 
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { containerd } from "../../../proto/gen/shim.js";
 import { equal, holds, matches } from "../assert.ts";
@@ -131,6 +122,7 @@ export const invocation: Section = {
         const answer = await t.callStart(t.bundle());
         equal("the status of start", answer.exitCode, 0);
         equal("stderr", answer.stderr, "");
+        t.addressOf(answer);
       },
     },
     {
@@ -252,8 +244,8 @@ export const invocation: Section = {
       body: async (t) => {
         // At most 42 bytes.
         const socketDir = `/run/${t.token}`;
+        t.leaves(socketDir);
         mkdirSync(socketDir, { mode: 0o700 });
-        t.defer(() => rmSync(socketDir, { recursive: true, force: true }));
         const { address } = await t.startCall(t.bundle(), { dialect: dialects["2.4"], socketDir });
         holds(`a socket in ${socketDir}`, address.startsWith(`unix://${socketDir}/`), address);
       },

@@ -3,7 +3,7 @@
  * machine carries its token, and {@link Context.close} takes it away, whatever became of the check.
  */
 
-import { closeSync, existsSync, mkdirSync, readSync, rmSync } from "node:fs";
+import { appendFileSync, closeSync, existsSync, mkdirSync, readSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { containerd } from "../../../proto/gen/shim.js";
 import { holds } from "../assert.ts";
@@ -72,6 +72,7 @@ export class Context {
   readonly transcript: Transcript;
   readonly #bundles: Bundle[] = [];
   readonly #files = new Set<string>();
+  readonly #notes: string;
   readonly #closers: (() => void)[] = [];
   #count = 0;
 
@@ -86,12 +87,20 @@ export class Context {
     this.address = join(this.dir, "c.sock");
     this.events = new EventReceiver(`${this.address}.ttrpc`, transcript);
     this.events.start();
-    this.#files.add(join("/run/containerd/runc", token));
+    this.#notes = join(dir, "files");
+    this.leaves(join("/run/containerd/runc", token));
   }
 
   /** Ends the check with a reason why it cannot be made here. */
   skip(reason: string): never {
     throw new Skip(reason);
+  }
+
+  /** Tells of a path outside the check's directory that is to be removed, even when the run is killed. */
+  leaves(path: string): void {
+    if (this.#files.has(path)) return;
+    this.#files.add(path);
+    appendFileSync(this.#notes, `${path}\n`);
   }
 
   /** Something to do when the check is over, whatever became of it. */
@@ -103,7 +112,7 @@ export class Context {
     const place = { dir: join(this.dir, "b"), token: this.token };
     const bundle = makeBundle(place, id, options);
     this.#bundles.push(bundle);
-    for (const debug of [false, true]) this.#files.add(this.expectedSocket(id, debug));
+    for (const debug of [false, true]) this.leaves(this.expectedSocket(id, debug));
     return bundle;
   }
 
@@ -177,7 +186,7 @@ export class Context {
   addressOf({ stdout }: BinaryAnswer, dialect = this.subject.dialect): ShimAddress {
     const found = readAnswer(dialect, stdout);
     const path = socketPath(found.address);
-    if (path?.startsWith("/")) this.#files.add(path);
+    if (path?.startsWith("/")) this.leaves(path);
     return found;
   }
 
@@ -226,12 +235,17 @@ export class Context {
     const argv = this.flags(bundle, "delete");
     const call = await callBinary({ program, argv, cwd: bundle.path, env }, this.transcript);
     holds("delete to end with status 0", call.exitCode === 0, `status ${call.exitCode}: ${call.stderr}`);
+    const expected = "stdout of delete to be a DeleteResponse with a time";
+    let answer: containerd.task.v2.DeleteResponse;
     try {
-      const { pid, exitStatus, exitedAt } = containerd.task.v2.DeleteResponse.decode(call.stdout);
-      return { pid, exitStatus, exitedAt: milliseconds(exitedAt), call };
+      answer = containerd.task.v2.DeleteResponse.decode(call.stdout);
     } catch (error) {
-      throw new Violation("stdout of delete to be a DeleteResponse", (error as Error).message);
+      throw new Violation(expected, (error as Error).message);
     }
+    const { pid, exitStatus } = answer;
+    const exitedAt = milliseconds(answer.exitedAt);
+    holds(expected, exitedAt > 0, call.stdout);
+    return { pid, exitStatus, exitedAt, call };
   }
 
   /** A new FIFO, open for reading. */

@@ -34,7 +34,7 @@ export async function meet(options: SubjectOptions, open: (subject: Subject) => 
     const subject = { ...options, dialect };
     const context = open(subject);
     try {
-      const shim = await context.start(context.bundle());
+      const shim = await context.start(context.bundle(), { limit: 5000 });
       await shim.task.shutdown(shim.id).catch(() => undefined);
       return { subject, name: await nameOf(context) };
     } catch (error) {
