@@ -272,6 +272,22 @@ export const events: Section = {
       limit: 60_000,
     },
     {
+      id: "EV-3.minute",
+      level: "should",
+      title: "Events of a minute without containerd, as an upgrade takes, are not lost.",
+      source: `${publisher} (gives up after 21 s)`,
+      limit: 100_000,
+      body: async (t) => {
+        const shim = await t.run();
+        await t.events.wait(shim.id, "start");
+        t.events.stop();
+        await shim.kill();
+        await Bun.sleep(60_000);
+        t.events.start();
+        await t.events.wait(shim.id, "exit", 25_000);
+      },
+    },
+    {
       id: "EV-3.order",
       level: "should",
       title: "Events that waited for containerd are not overtaken by later ones.",

@@ -1,6 +1,6 @@
 /** The life of a task beyond the table of states: Create, Start, Exec, Wait, Kill, Delete, Shutdown (contract 1.8). */
 
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { codes, equal, holds, matches, refused, stillWaits } from "../assert.ts";
 import type { Section } from "../check.ts";
@@ -569,6 +569,89 @@ export const lifecycle: Section = {
         equal("the pid of the exec", (await shim.task.delete(shim.id, "e1")).pid, exec);
         await shim.kill();
         equal("the pid of init", (await shim.task.delete(shim.id)).pid, init);
+      },
+    },
+    {
+      id: "T-DEL-5",
+      level: "must",
+      title: "A Delete that its caller gives up leaves the task deletable: the next one ends it, or finds it gone.",
+      source: "containerd#7496, #8981, #9309",
+      body: async (t) => {
+        const shim = await t.run();
+        await shim.exec("e1", t.script("sleep 100 & exit 0"));
+        await shim.kill();
+        // A millisecond is over before runc has ended.
+        const first = shim.task.delete(shim.id, "", { timeoutMs: 1 }).catch((error: Error) => error);
+        await Promise.race([first, Bun.sleep(2000)]);
+        const again = await shim.task.delete(shim.id).catch((error: unknown) => error);
+        if (again instanceof Error) await refused("the second Delete", Promise.reject(again), ...codes.notFound);
+        await refused("State afterwards", shim.task.state(shim.id), ...codes.notFound);
+        await nothingLeft(t, shim);
+      },
+    },
+    {
+      id: "T-STT-4",
+      level: "must",
+      title: "State is answered within 2 s while 20 execs start and end.",
+      source: "core/runtime/v2/shim.go (io.containerd.timeout.task.state)",
+      body: async (t) => {
+        const shim = await t.run();
+        const other = await t.connect(shim.bundle, shim.found);
+        let busy = true;
+        const load = Array.from({ length: 20 }, async (_, n) => {
+          await shim.exec(`e${n}`, ["true"]);
+          await shim.task.wait(shim.id, `e${n}`);
+          await shim.task.delete(shim.id, `e${n}`);
+        });
+        const done = Promise.all(load).finally(() => {
+          busy = false;
+        });
+        let slowest = 0;
+        while (busy) {
+          const begun = performance.now();
+          await other.task.state(shim.id);
+          slowest = Math.max(slowest, performance.now() - begun);
+          await Bun.sleep(5);
+        }
+        await done;
+        holds("each answer within 2000 ms", slowest < 2000, `${Math.round(slowest)} ms`);
+      },
+    },
+    {
+      id: "UN-2.layers",
+      level: "must",
+      title: "An overlay of 60 layers, whose options are longer than a page, is mounted.",
+      source: "core/mount/mount_linux.go (optionsSize)",
+      body: async (t) => {
+        // A long path that all have in common, as below a snapshotter's root: containerd changes into it.
+        const layers = join(t.dir, "x".repeat(100));
+        const lower = Array.from({ length: 60 }, (_, n) => join(layers, String(n)));
+        for (const dir of [...lower, join(t.dir, "upper"), join(t.dir, "work")]) mkdirSync(dir, { recursive: true });
+        symlinkSync(t.subject.rootfs, join(layers, "root"));
+        const lowerdir = `lowerdir=${[...lower, join(layers, "root")].join(":")}`;
+        const options = [lowerdir, `upperdir=${join(t.dir, "upper")}`, `workdir=${join(t.dir, "work")}`];
+        holds("options longer than a page", options.join(",").length > 4096, options.join(",").length);
+        const shim = await t.start(t.bundle({ args: t.script("exit 5") }));
+        await shim.task.create({ ...shim.createRequest(), rootfs: [{ type: "overlay", source: "overlay", options }] });
+        await shim.task.start(shim.id);
+        equal("the exit status", (await shim.task.wait(shim.id)).exitStatus, 5);
+        await shim.task.delete(shim.id);
+        equal("the mounts afterwards", findMounts(shim.bundle.path), []);
+      },
+    },
+    {
+      id: "UN-3.nested",
+      level: "must",
+      title: "Delete unmounts what somebody has mounted below the rootfs.",
+      source: "core/mount/mount_linux.go (UnmountRecursive)",
+      body: async (t) => {
+        const shim = await t.run();
+        const path = join(shim.bundle.path, "rootfs", "tmp");
+        const { exitCode, stderr } = Bun.spawnSync(["mount", "-t", "tmpfs", "tmpfs", path]);
+        if (exitCode !== 0) return t.skip(stderr.toString());
+        await shim.kill();
+        await shim.task.delete(shim.id);
+        equal("the mounts afterwards", findMounts(shim.bundle.path), []);
       },
     },
     {

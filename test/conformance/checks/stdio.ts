@@ -91,6 +91,35 @@ export const stdio: Section = {
       },
     },
     {
+      id: "IO-2.missing",
+      level: "must",
+      title: "A FIFO that is not there makes Create fail or be made, and does not hang it.",
+      source: `${io} (fifo.OpenFifo)`,
+      limit: 50_000,
+      body: async (t) => {
+        const shim = await t.start(t.bundle());
+        const path = join(t.dir, "no", "such", "fifo");
+        const ended = await Promise.race([
+          shim.create({ stdout: path, stderr: path }).catch((error: Error) => error),
+          Bun.sleep(40_000).then(() => undefined),
+        ]);
+        holds("Create to end within 40 s", ended !== undefined, "no answer");
+        await shim.task.connect(shim.id);
+      },
+    },
+    {
+      id: "IO-3.silent",
+      level: "must",
+      title: "A logger that ends before it is ready makes Create fail.",
+      source: `${io} (newBinaryIO)`,
+      body: async (t) => {
+        const shim = await t.start(t.bundle());
+        const uri = "binary:///no/such/logger";
+        await refused("Create", shim.create({ stdout: uri, stderr: uri }), 2, 3, 5, 9, 13);
+        equal("the task_pid of Connect", (await shim.task.connect(shim.id)).taskPid, 0);
+      },
+    },
+    {
       id: "IO-3.binary",
       level: "must",
       title: "binary:// runs a logger with the output on descriptors 3 and 4, and waits until it is ready.",
