@@ -35,10 +35,14 @@ export function readProcess(pid: number): Process | undefined {
   return { pid, ppid: Number(ppid), state, command: line || `[${stat.slice(stat.indexOf("(") + 1, close)}]` };
 }
 
-/** True while the process exists and is no zombie. */
+/**
+ * True while the process exists and is no zombie. One whose first thread is a zombie lives until the others have ended
+ * too: they hold its sockets open.
+ */
 export function isAlive(pid: number): boolean {
   const state = readProcess(pid)?.state;
-  return state !== undefined && state !== "Z" && state !== "X";
+  if (state === "Z" || state === "X") return list(`/proc/${pid}/task`).length > 1;
+  return state !== undefined;
 }
 
 /** A number of /proc/PID/stat by its place in proc(5), from 3 on. */
