@@ -1,0 +1,18 @@
+/** What the wrapper and its proxy tell each other. */
+
+import type { BinaryAnswer, BinaryCall } from "./fault.ts";
+
+/** What a proxy is to do; JSON on its stdin. */
+export interface ProxyOrder {
+  readonly fault: string;
+  readonly shim: string;
+  readonly state: string;
+  /** Its stdin in base64. */
+  readonly call: Omit<BinaryCall, "stdin"> & { readonly stdin: string };
+}
+
+/** What `start` of the good shim answered; one line of JSON on the proxy's stdout, stdout in base64. */
+export type ProxyAnswer = Omit<BinaryAnswer, "stdout"> & { readonly stdout: string };
+
+/** The file in a bundle that names the proxy and the shim behind it. */
+export const noteName = ".mutation";
