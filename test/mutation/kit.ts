@@ -9,7 +9,7 @@ import { root } from "../lib/paths.ts";
 import type { Fault } from "./fault.ts";
 
 /** Checks that are made whatever the fault is: those that it does not concern must still pass. */
-export const controls = ["ST-7", "TT-1.response", "T-CRE-2.pid", "EV-1.order", "IO-1.fifo", "DL-1"] as const;
+export const controls = ["ST-5.stderr", "TT-1.response", "EV-1.order", "IO-1.fifo", "DL-5.empty"] as const;
 
 /** What became of one fault. */
 export interface Verdict {
@@ -72,7 +72,19 @@ async function runKit(
   signal?: AbortSignal,
 ): Promise<{ pid: number; report: Report | undefined; said: string }> {
   const path = join(state, "report.json");
-  const argv = ["--shim", shim, "--only", only.join(","), "--timeout", String(timeout), "--report", path];
+  // Two runs share the machine when one of them waits for an answer that never comes.
+  const argv = [
+    "--shim",
+    shim,
+    "--only",
+    only.join(","),
+    "--timeout",
+    String(timeout),
+    "--report",
+    path,
+    "--jobs",
+    "1",
+  ];
   const child = Bun.spawn([join(root, "dist", "berth"), "conformance", ...argv], {
     stdin: "ignore",
     stdout: "ignore",

@@ -13,7 +13,7 @@ import { dirname, join } from "node:path";
 import { isAlive } from "../conformance/rig/machine.ts";
 import { root } from "../lib/paths.ts";
 import { summary } from "../lib/runner/tally.ts";
-import { allFaults, none, plain } from "./faults/index.ts";
+import { allFaults, none } from "./faults/index.ts";
 import { controls, judge, removeRuns, runDir, type Verdict } from "./kit.ts";
 
 const words = process.argv.slice(2);
@@ -47,13 +47,15 @@ async function main(): Promise<number> {
     for (const line of lines(verdict)) console.log(line);
   };
   const checks = [...new Set([...chosen.flatMap(({ by }) => by), ...controls])];
-  for (const fault of [plain, none]) {
-    if (!abort.signal.aborted) told(await judge({ ...fault, timeout: 30 }, abort.signal, checks));
-  }
-  for (const fault of chosen) {
-    if (abort.signal.aborted) tally.skipped++;
-    else told(await judge(fault, abort.signal));
-  }
+  told(await judge({ ...none, timeout: 30 }, abort.signal, checks));
+  const queue = [...chosen];
+  const worker = async (): Promise<void> => {
+    for (let fault = queue.shift(); fault !== undefined; fault = queue.shift()) {
+      if (abort.signal.aborted) tally.skipped++;
+      else told(await judge(fault, abort.signal));
+    }
+  };
+  await Promise.all([worker(), worker()]);
   removeRuns();
   console.log(`\n${((performance.now() - begun) / 1000).toFixed(1)} s`);
   console.log(summary(tally));

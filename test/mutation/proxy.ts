@@ -7,6 +7,7 @@
 
 import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { isAlive } from "../conformance/rig/machine.ts";
 import {
   bytesField,
   concat,
@@ -28,7 +29,8 @@ const order = JSON.parse(await Bun.stdin.text()) as ProxyOrder;
 const fault = findFault(order.fault);
 const call: BinaryCall = { ...order.call, stdin: Uint8Array.fromBase64(order.call.stdin) };
 const eventSocket = join(order.state, `e${process.pid}`);
-const receiver = readReceiver();
+/** Where the kit takes events. */
+const receiver = call.env["TTRPC_ADDRESS"] ?? "";
 const served = Promise.withResolvers<Served>();
 
 // Whoever calls start may leave off at once.
@@ -42,11 +44,6 @@ if (answer.exitCode !== 0 || socket === undefined || (await isServed(aside))) {
   finish(answer);
 } else {
   await serve(socket);
-}
-
-/** Where the kit takes events. */
-function readReceiver(): string {
-  return call.env["TTRPC_ADDRESS"] ?? "";
 }
 
 async function startShim(): Promise<BinaryAnswer> {
@@ -115,6 +112,7 @@ async function serve(path: string): Promise<void> {
   await gone.promise;
   // What the shim has said last is still to be passed on.
   await Promise.all([calls.drained(), events.drained()]);
+  while (isAlive(realPid)) await Bun.sleep(1);
   fault.ended?.(here);
   standIn?.kill("SIGKILL");
   rmSync(aside, { force: true });

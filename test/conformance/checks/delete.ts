@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { equal, holds } from "../assert.ts";
 import type { Check, Section } from "../check.ts";
 import type { Context, Shim } from "../rig/context.ts";
-import { findCgroups, findMounts, findProcesses } from "../rig/machine.ts";
+import { findCgroups, findMounts, findProcesses, isAlive } from "../rig/machine.ts";
 import { until } from "../rig/wait.ts";
 
 const manager = "cmd/containerd-shim-runc-v2/manager/manager_linux.go (Stop)";
@@ -183,9 +183,9 @@ export const deleteCall: Section = {
         const { pid } = await shim.task.state(shim.id);
         await shim.crash();
         await Bun.sleep(100);
-        holds("init to live", existsSync(`/proc/${pid}`), `process ${pid} is gone`);
+        holds("init to live", isAlive(pid), `process ${pid} is gone`);
         await t.delete(shim.bundle);
-        await until("init to be gone", () => !existsSync(`/proc/${pid}`));
+        await until("init to be gone", () => !isAlive(pid));
       },
     },
   ],

@@ -348,7 +348,7 @@ export const events: Section = {
       body: async (t) => {
         const shim = await t.run();
         await t.events.wait(shim.id, "start");
-        t.events.delay = 200;
+        t.events.delay = 1500;
         await shim.kill();
         await shim.finish();
         equal("the events", t.events.topics(shim.id), ["create", "start", "exit", "delete"]);

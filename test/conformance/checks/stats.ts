@@ -81,10 +81,15 @@ export const stats: Section = {
       title: "The memory in use is what the kernel says, within a megabyte.",
       source,
       body: async (t) => {
-        const shim = await t.run();
-        await Bun.sleep(50);
+        // More than the tolerance by far, so that nothing and another unit are too little. A last command would
+        // take the shell's place, and its memory with it.
+        const stdout = t.reader("out");
+        const args = t.script("x=$(yes | head -c 8388608); echo ready; sleep 1000; :");
+        const shim = await t.run({ args }, t.outputs(stdout));
+        await stdout.until("ready\n");
         const told = (await figures(shim)).memory;
         const real = kernel(t, shim, "memory.usage_in_bytes", "memory.current");
+        holds("8 MiB at least in use", real >= 8 << 20, real);
         holds(`about ${real} bytes`, Math.abs(told - real) < 1 << 20, told);
       },
     },

@@ -217,7 +217,9 @@ export const groupFaults: readonly Fault[] = [
     by: ["DL-4"],
     answer: (_, call) => {
       if (call.action !== "delete" || existsSync(join(call.cwd, noteName))) return;
-      const note = JSON.parse(readFileSync(join(call.cwd, "..", "c1", noteName), "utf8")) as { shim: number };
+      const path = join(call.cwd, "..", "c1", noteName);
+      if (!existsSync(path)) return;
+      const note = JSON.parse(readFileSync(path, "utf8")) as { shim: number };
       process.kill(note.shim, "SIGKILL");
     },
   },

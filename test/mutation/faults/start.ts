@@ -1,6 +1,6 @@
 /** Faults of `start`, `-info`, `-v`, and of the process that serves. */
 
-import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { containerd } from "../../../proto/gen/shim.js";
 import { tokenVariable } from "../../conformance/rig/bundle.ts";
@@ -250,7 +250,9 @@ export const startFaults: readonly Fault[] = [
     name: "a shim that ends leaves its socket",
     by: ["SK-7.shutdown"],
     also: ["SK-7.*", "DL-8"],
-    ended: ({ socket }) => writeFileSync(socket, ""),
+    ended: ({ socket }) => {
+      if (!existsSync(socket)) writeFileSync(socket, "");
+    },
   },
   {
     name: "SIGTERM is ignored",
