@@ -26,7 +26,7 @@ afterAll(() => {
 
 for (const fault of [plain, none]) {
   test(`${fault.name}: nothing is found`, async () => {
-    expect((await judge(fault, undefined, controls)).wrong).toEqual([]);
+    expect((await judge(fault, { checks: controls })).wrong).toEqual([]);
   });
 }
 

@@ -38,13 +38,24 @@ export function removeRuns(pid = process.pid): string[] {
   return left.map(({ pid: each, command }) => `process ${each}: ${command}`);
 }
 
-/** Runs the checks of a fault. @param checks instead of those that the fault names */
-export async function judge(fault: Fault, signal?: AbortSignal, checks?: readonly string[]): Promise<Verdict> {
+/** How the checks of a fault are run. */
+export interface JudgeOptions {
+  /** Ends the run. */
+  readonly signal?: AbortSignal;
+  /** Instead of those that the fault names. */
+  readonly checks?: readonly string[];
+  /** Checks at a time; one unless told, since two faults share the machine. */
+  readonly jobs?: number;
+}
+
+/** Runs the checks of a fault. */
+export async function judge(fault: Fault, { signal, checks, jobs = 1 }: JudgeOptions = {}): Promise<Verdict> {
   const begun = performance.now();
   const state = join(runDir(), String(++count));
   mkdirSync(state, { recursive: true });
   const only = checks ?? [...new Set([...fault.by, ...controls])];
-  const { pid, report, said } = await runKit(makeShim(fault, state), state, only, fault.timeout ?? 10, signal);
+  const flags = ["--only", only.join(","), "--timeout", String(fault.timeout ?? 10), "--jobs", String(jobs)];
+  const { pid, report, said } = await runKit(makeShim(fault, state), state, flags, signal);
   const wrong = report === undefined ? [`the kit made no report: ${said}`] : compare(fault, report.results);
   const left = await leftOf(state, pid);
   const log = existsSync(join(state, "log")) ? readFileSync(join(state, "log"), "utf8").trim() : "";
@@ -67,24 +78,11 @@ function makeShim({ name }: Fault, state: string): string {
 async function runKit(
   shim: string,
   state: string,
-  only: readonly string[],
-  timeout: number,
+  flags: readonly string[],
   signal?: AbortSignal,
 ): Promise<{ pid: number; report: Report | undefined; said: string }> {
   const path = join(state, "report.json");
-  // Two runs share the machine when one of them waits for an answer that never comes.
-  const argv = [
-    "--shim",
-    shim,
-    "--only",
-    only.join(","),
-    "--timeout",
-    String(timeout),
-    "--report",
-    path,
-    "--jobs",
-    "1",
-  ];
+  const argv = ["--shim", shim, "--report", path, ...flags];
   const child = Bun.spawn([join(root, "dist", "berth"), "conformance", ...argv], {
     stdin: "ignore",
     stdout: "ignore",
@@ -119,12 +117,12 @@ export function compare(
 async function leftOf(state: string, kit: number): Promise<string[]> {
   const token = `conf-${kit.toString(36)}-`;
   const left = (): string[] => [
-    ...[`${state}/`, `${state} `, token].flatMap((word) =>
-      findProcesses(word).map(({ pid, command }) => `left: process ${pid}: ${command}`),
+    // The state directory is the last word of a proxy's command line. A zombie is its new parent's matter: the machine's.
+    ...[`${state}/`, token, "mutation/proxy.ts"].flatMap((word) =>
+      findProcesses(word)
+        .filter((found) => found.state !== "Z" && (word !== "mutation/proxy.ts" || found.command.endsWith(` ${state}`)))
+        .map(({ pid, command }) => `left: process ${pid}: ${command}`),
     ),
-    ...findProcesses("mutation/proxy.ts")
-      .filter(({ command }) => command.endsWith(state))
-      .map(({ pid, command }) => `left: process ${pid}: ${command}`),
     ...findMounts(token).map((path) => `left: mount ${path}`),
   ];
   const end = performance.now() + 3000;

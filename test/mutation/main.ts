@@ -47,12 +47,12 @@ async function main(): Promise<number> {
     for (const line of lines(verdict)) console.log(line);
   };
   const checks = [...new Set([...chosen.flatMap(({ by }) => by), ...controls])];
-  told(await judge({ ...none, timeout: 30 }, abort.signal, checks));
+  told(await judge({ ...none, timeout: 30 }, { signal: abort.signal, checks, jobs: 2 }));
   const queue = [...chosen];
   const worker = async (): Promise<void> => {
     for (let fault = queue.shift(); fault !== undefined; fault = queue.shift()) {
       if (abort.signal.aborted) tally.skipped++;
-      else told(await judge(fault, abort.signal));
+      else told(await judge(fault, { signal: abort.signal }));
     }
   };
   await Promise.all([worker(), worker()]);

@@ -348,9 +348,17 @@ export const events: Section = {
       body: async (t) => {
         const shim = await t.run();
         await t.events.wait(shim.id, "start");
-        t.events.delay = 1500;
+        const gate = Promise.withResolvers<void>();
+        t.events.gate = gate.promise;
         await shim.kill();
-        await shim.finish();
+        await shim.task.delete(shim.id);
+        const down = shim.task.shutdown(shim.id).catch(() => undefined);
+        // One that does not wait for its events ends now; the others have 5 s for them.
+        await shim.ended(2500).catch(() => undefined);
+        gate.resolve();
+        await down;
+        shim.task.connection.close();
+        await shim.ended();
         equal("the events", t.events.topics(shim.id), ["create", "start", "exit", "delete"]);
       },
     },

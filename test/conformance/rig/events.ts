@@ -62,8 +62,8 @@ export class EventReceiver {
   calls = 0;
   /** What becomes of the next events: acknowledged, answered with Unavailable, or kept waiting. */
   answer: "acknowledge" | "refuse" | "wait" = "acknowledge";
-  /** Milliseconds before an acknowledgement. */
-  delay = 0;
+  /** What acknowledgements wait for. */
+  gate: Promise<void> = Promise.resolve();
   readonly #transcript: Transcript;
   readonly #peers = new Set<Socket<Peer>>();
   #listener: UnixSocketListener<Peer> | undefined;
@@ -125,7 +125,7 @@ export class EventReceiver {
     this.#transcript.add("event", `event ${event.topic} ${show(event.body)}${answer === "acknowledge" ? "" : answer}`);
     if (answer === "wait") return;
     if (answer === "acknowledge") this.received.push(event);
-    if (this.delay > 0) await Bun.sleep(this.delay);
+    await this.gate;
     const none = new Uint8Array();
     const response = answer === "refuse" ? encodeResponse(none, 14, "the receiver refuses") : encodeResponse(none);
     socket.write(frame(stream, frameType.response, response));
