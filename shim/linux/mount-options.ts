@@ -93,25 +93,27 @@ export interface ParsedOptions {
   readonly propagation: number;
   /** The data string's parts. */
   readonly data: string[];
+  /** The source is a file that holds a file system. */
+  readonly loop: boolean;
   /** Undefined when the ids are to be those on the disk. */
   readonly ids: IdMaps | undefined;
 }
 
 /**
- * Takes options apart.
- * @throws MountError for those that need work which the client or the snapshotter has to do (UN-2)
+ * Takes options apart (UN-2).
+ * @throws MountError for a map of ids without the other
  */
 export function parseOptions(options: readonly string[]): ParsedOptions {
   let flags = 0;
   let [uids, gids] = ["", ""];
+  let loop = false;
   const data: string[] = [];
   for (const option of options) {
     const known = flagOptions.get(option);
     if (known !== undefined) flags = known[1] ? flags | known[0] : flags & ~known[0];
     else if (option.startsWith(UIDS)) uids = option;
     else if (option.startsWith(GIDS)) gids = option;
-    else if (option === "loop")
-      throw new MountError("mount option loop is not supported by this shim: let the snapshotter prepare it", true);
+    else if (option === "loop") loop = true;
     else if (!option.startsWith("X-containerd.")) data.push(option);
   }
   // Files whose groups alone are mapped would belong to nobody: no client means that.
@@ -121,6 +123,7 @@ export function parseOptions(options: readonly string[]): ParsedOptions {
     flags: flags & ~propagation,
     propagation: flags & (propagation | (flags & propagation ? MS.REC : 0)),
     data,
+    loop,
     ids: uids === "" ? undefined : { uids: uids.slice(UIDS.length), gids: gids.slice(GIDS.length) },
   };
 }

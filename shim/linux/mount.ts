@@ -1,9 +1,10 @@
 /** Mounts as mount(8) and containerd's mount package spell them, and recursive unmounting (contract 1.14). */
 
 import { ErrnoError } from "./errno.ts";
-import { canonicalPath, makeDirectories, readFile, readLink } from "./file.ts";
+import { canonicalPath, close, makeDirectories, readFile, readLink } from "./file.ts";
+import { attachLoop } from "./loop.ts";
 import { detach, mountAtOnce, mountParsed, orDetached, type ParsedMount } from "./mount-call.ts";
-import { type IdMaps, MountError, parseOptions } from "./mount-options.ts";
+import { type IdMaps, MountError, MS, parseOptions } from "./mount-options.ts";
 
 export { detach } from "./mount-call.ts";
 export { MountError, mapsIds } from "./mount-options.ts";
@@ -28,16 +29,30 @@ export type MountMapped = (mount: ParsedMount, target: string, ids: IdMaps) => v
  */
 export function mount(mount: Mount, directory: string, mountMapped?: MountMapped): string {
   const { type, source } = mount;
-  const { flags, propagation: spread, data, ids } = parseOptions(mount.options);
+  const { flags, propagation: spread, data, ids, loop } = parseOptions(mount.options);
   const target = targetOf(mount, directory);
-  if (ids === undefined) mountParsed({ type, source, flags, data }, target);
-  else if (mountMapped !== undefined) mountMapped({ type, source, flags, data }, target, ids);
-  else throw new MountError(`mount ${type || "bind"} ${source} on ${target}: mapped ids are not supported here`, true);
+  const make = (from: string): void => {
+    if (ids === undefined) mountParsed({ type, source: from, flags, data }, target);
+    else if (mountMapped !== undefined) mountMapped({ type, source: from, flags, data }, target, ids);
+    else throw new MountError(`mount ${type || "bind"} ${from} on ${target}: mapped ids are not supported here`, true);
+  };
+  if (loop) onLoop(source, (flags & MS.RDONLY) !== 0, make);
+  else make(source);
   if (spread === 0) return target;
   return orDetached(target, () => {
     mountAtOnce("", "", target, spread, []);
     return target;
   });
+}
+
+/** Calls `make` with a loop device of the file, which lets go of it with the last mount (UN-2, losetup_linux.go). */
+function onLoop(file: string, readOnly: boolean, make: (device: string) => void): void {
+  const { path, fd } = attachLoop(file, { readOnly, autoclear: true });
+  try {
+    make(path);
+  } finally {
+    close(fd);
+  }
 }
 
 /**

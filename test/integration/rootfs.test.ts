@@ -7,6 +7,7 @@ import { run } from "../lib/command.ts";
 import type { Daemon } from "../lib/daemon.ts";
 import { Fifos } from "../lib/fifo.ts";
 import { imageName } from "../lib/image.ts";
+import { whyNoLoop } from "../lib/loop.ts";
 import { isCrun } from "../lib/oci.ts";
 import { runtime, testsBerth } from "../lib/paths.ts";
 import { processScope } from "../lib/scope.ts";
@@ -123,7 +124,7 @@ suite.test("T-CRE-2 UN-2 a mount that fails takes those before it along", async 
     const error = await failure(daemon, tasks, id(), [good, mount]);
     if (testsBerth) expect(error.message).toMatch(why);
   }
-  for (const options of testsBerth ? [["loop"], ["uidmap=0:0:1"], ["uidmap=0:x:1", "gidmap=0:0:1"]] : []) {
+  for (const options of testsBerth ? [["uidmap=0:0:1"], ["uidmap=0:x:1", "gidmap=0:0:1"]] : []) {
     const error = await failure(daemon, tasks, id(), [good, { ...good, options: ["rbind", ...options] }]);
     expect(error.code).toBe(3);
     expect(error.message).toContain(options[0] ?? "");
@@ -131,6 +132,35 @@ suite.test("T-CRE-2 UN-2 a mount that fails takes those before it along", async 
   expect(mountsOf(dir)).toEqual([]);
   rmSync(dir, { recursive: true });
 });
+
+suite.test(
+  "UN-2 a file system in a file is mounted by a loop device, which is free again afterwards",
+  async ({ daemon, tasks, id }) => {
+    const dir = directory();
+    const root = makeRootfs(join(dir, "root"));
+    const image = join(dir, "root.ext4");
+    await run(["truncate", "-s", "32M", image], { check: true });
+    await run(["mkfs.ext4", "-q", "-d", root, image], { check: true });
+    const devices = async (): Promise<string> => (await run(["losetup", "-j", image], { check: true })).stdout.trim();
+    const mount = { type: "ext4", source: image, options: ["loop"] };
+    for (const [options, wanted] of [
+      [["loop"], "written\n"],
+      [["ro", "loop"], "read-only\n"],
+    ] as const) {
+      const script = "echo x 2>/dev/null >/tmp/x && echo written || echo read-only";
+      expect(await runOn(tasks, id(), [{ ...mount, options: [...options] }], script)).toBe(wanted);
+      await waitFor("the loop device to be free", async () => (await devices()) === "");
+    }
+    const bad = [
+      { ...mount, source: join(dir, "none") },
+      { ...mount, type: "no-such-type" },
+    ];
+    for (const one of bad) await failure(daemon, tasks, id(), [one]);
+    expect(await devices()).toBe("");
+    rmSync(dir, { recursive: true });
+  },
+  { skip: whyNoLoop() },
+);
 
 suite.test("T-DEL-3 UN-3 what was mounted below the root meanwhile goes with it", async ({ daemon, tasks, id }) => {
   const c = id();

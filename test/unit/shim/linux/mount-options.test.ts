@@ -26,7 +26,7 @@ describe("UN-2 mount options", () => {
     [["constructor", "toString", "__proto__"], 0, ["constructor", "toString", "__proto__"]],
     [["RO"], 0, ["RO"]],
   ] as const)("%j", (options, flags, data) => {
-    expect(parseOptions(options)).toEqual({ flags, propagation: 0, data: [...data], ids: undefined });
+    expect(parseOptions(options)).toEqual({ flags, propagation: 0, data: [...data], loop: false, ids: undefined });
   });
 
   test.each([
@@ -43,12 +43,17 @@ describe("UN-2 mount options", () => {
   test("maps of ids are taken apart from the rest, the last of each counts", () => {
     const options = ["uidmap=0:1:1", "ro", "gidmap=0:7:1,1:9:2", "uidmap=0:5:1", "index=off"];
     const ids = { uids: "0:5:1", gids: "0:7:1,1:9:2" };
-    expect(parseOptions(options)).toEqual({ flags: MS.RDONLY, propagation: 0, data: ["index=off"], ids });
+    expect(parseOptions(options)).toEqual({ flags: MS.RDONLY, propagation: 0, data: ["index=off"], loop: false, ids });
     expect(options.filter((option) => mapsIds([option]))).toHaveLength(3);
   });
 
+  test("a file system in a file is told apart from the options of the file system", () => {
+    const expected = { flags: MS.RDONLY, propagation: 0, data: ["errors=continue"], loop: true, ids: undefined };
+    expect(parseOptions(["loop", "ro", "errors=continue"])).toEqual(expected);
+  });
+
   // A map without the other is one that no client means.
-  test.each(["loop", "uidmap=0:1000:1", "gidmap=0:1000:1", "uidmap="])("%s is refused, not ignored", (option) => {
+  test.each(["uidmap=0:1000:1", "gidmap=0:1000:1", "uidmap="])("%s is refused, not ignored", (option) => {
     const refusal = expect.objectContaining({ invalid: true, message: expect.stringContaining(option) });
     expect(() => parseOptions(["ro", option])).toThrow(refusal);
     expect(() => parseOptions(["ro", option])).toThrow(MountError);
