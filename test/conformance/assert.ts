@@ -8,7 +8,12 @@ export function show(value: unknown): string {
   if (typeof value === "string") return clip(JSON.stringify(value));
   if (value instanceof Uint8Array) return clip(value.length === 0 ? "no bytes" : `bytes ${value.toHex()}`);
   if (value instanceof Error) return clip(value.message);
-  return clip(JSON.stringify(value) ?? String(value));
+  return clip(JSON.stringify(value, hexadecimal) ?? String(value));
+}
+
+/** Bytes within a message, as text; what stands there as JSON's own is an object with a number for each of them. */
+function hexadecimal(_: string, value: unknown): unknown {
+  return value instanceof Uint8Array ? value.toHex() : value;
 }
 
 function clip(text: string): string {

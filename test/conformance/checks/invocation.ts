@@ -377,6 +377,21 @@ export const invocation: Section = {
       },
     },
     {
+      id: "IN-2",
+      level: "should",
+      title: "The mounts that the shim makes itself are named in -info as a list of types, patterns allowed.",
+      source: "core/runtime/v2/shim_manager.go (containerd.io/runtime-allow-mounts)",
+      body: async (t) => {
+        const { options } = t.subject;
+        const answer = await t.call(["-info"], options === undefined ? {} : { stdin: anyBytes(options) });
+        if (answer.exitCode !== 0) return t.skip("there is no -info");
+        const { annotations } = containerd.types.RuntimeInfo.decode(answer.stdout);
+        const list = annotations?.["containerd.io/runtime-allow-mounts"];
+        if (list === undefined) return t.skip("the shim leaves all mounts but bind and overlay to containerd");
+        for (const type of list.split(",")) matches("a type of mount", type, /^[a-z0-9*][a-z0-9.*/_-]*$/);
+      },
+    },
+    {
       id: "IN-4",
       level: "should",
       title: "-v prints the version, without a namespace.",

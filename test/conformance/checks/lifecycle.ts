@@ -1,14 +1,14 @@
 /** The life of a task beyond the table of states: Create, Start, Exec, Wait, Kill, Delete, Shutdown (contract 1.8). */
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { codes, equal, holds, matches, refused, stillWaits } from "../assert.ts";
 import type { Section } from "../check.ts";
 import type { Context, Shim } from "../rig/context.ts";
 import { findCgroups, findMounts, findProcesses, isAlive } from "../rig/machine.ts";
-import { runcOptions } from "../rig/subject.ts";
-import type { TaskExit } from "../rig/task.ts";
+import type { Any, TaskExit } from "../rig/task.ts";
 import { until } from "../rig/wait.ts";
+import { bytesField, concat } from "../rig/wire.ts";
 
 const service = "cmd/containerd-shim-runc-v2/task/service.go";
 const container = "cmd/containerd-shim-runc-v2/runc/container.go";
@@ -40,6 +40,14 @@ async function createFails(t: Context, shim: Shim, call: Promise<unknown>, messa
   if (message !== undefined) matches("the message", text, message);
   await nothingLeft(t, shim);
   equal("the task_pid of Connect", (await shim.task.connect(shim.id)).taskPid, 0);
+}
+
+/** Options as CRI sends them for a runtime that is not containerd's own; `field` 2 is a path, 3 the text itself. */
+function genericOptions(t: Context, field: 2 | 3, text: string): Any {
+  // It is the shim's own matter what else it reads there than runc's options.
+  t.options({});
+  const type = "runtimeoptions.v1.Options";
+  return { type_url: type, value: concat(bytesField(1, "containerd.runc.v1.Options"), bytesField(field, text)) };
 }
 
 export const lifecycle: Section = {
@@ -178,7 +186,7 @@ export const lifecycle: Section = {
       source: "cmd/containerd-shim-runc-v2/process/init.go (NewRunc)",
       body: async (t) => {
         const root = join(t.dir, "runc");
-        const options = runcOptions({ root });
+        const options = t.options({ root });
         const shim = await t.create({}, {}, { options });
         const found = existsSync(join(root, t.namespace)) ? readdirSync(join(root, t.namespace)) : [];
         equal("the containers in runc's root", found, [shim.id]);
@@ -190,9 +198,47 @@ export const lifecycle: Section = {
       title: "Options.binary_name is the runc that is called.",
       source: "cmd/containerd-shim-runc-v2/process/init.go (NewRunc)",
       body: async (t) => {
-        const options = runcOptions({ binaryName: join(t.dir, "no-such-runc") });
+        const options = t.options({ binaryName: join(t.dir, "no-such-runc") });
         const shim = await t.start(t.bundle(), { options });
         await createFails(t, shim, shim.create());
+      },
+    },
+    {
+      id: "OPT-2.body",
+      level: "should",
+      title: "Generic options, which every runtime but containerd's own is sent, are read: TOML in their body.",
+      source: "api/types/runtimeoptions/v1/api.proto; internal/cri/config (runtime options)",
+      body: async (t) => {
+        const root = join(t.dir, "runc");
+        const options = genericOptions(t, 3, `Root = ${JSON.stringify(root)}\n`);
+        const shim = await t.create({}, {}, { options });
+        const found = existsSync(join(root, t.namespace)) ? readdirSync(join(root, t.namespace)) : [];
+        equal("the containers in runc's root", found, [shim.id]);
+      },
+    },
+    {
+      id: "OPT-2.path",
+      level: "should",
+      title: "Generic options are read from the file that they name.",
+      source: "cmd/ctr/commands/run/run_unix.go (runtime-config-path)",
+      body: async (t) => {
+        const [root, path] = [join(t.dir, "runc"), join(t.dir, "options.toml")];
+        await Bun.write(path, `Root = ${JSON.stringify(root)}\n`);
+        const shim = await t.create({}, {}, { options: genericOptions(t, 2, path) });
+        const found = existsSync(join(root, t.namespace)) ? readdirSync(join(root, t.namespace)) : [];
+        equal("the containers in runc's root", found, [shim.id]);
+      },
+    },
+    {
+      id: "OPT-2.unknown",
+      level: "should",
+      title: "An unknown key of generic options is refused by its name, not ignored.",
+      source: "contract OPT-2",
+      body: async (t) => {
+        const shim = await t.start(t.bundle());
+        const options = genericOptions(t, 3, "NoSuchKey = true\n");
+        const call = shim.task.create({ ...shim.createRequest(), options });
+        await createFails(t, shim, call, /NoSuchKey/);
       },
     },
     {
@@ -616,43 +662,6 @@ export const lifecycle: Section = {
         }
         await done;
         holds("each answer within 2000 ms", slowest < 2000, `${Math.round(slowest)} ms`);
-      },
-    },
-    {
-      id: "UN-2.layers",
-      level: "must",
-      title: "An overlay of 60 layers, whose options are longer than a page, is mounted.",
-      source: "core/mount/mount_linux.go (optionsSize)",
-      body: async (t) => {
-        // A long path that all have in common, as below a snapshotter's root: containerd changes into it.
-        const layers = join(t.dir, "x".repeat(100));
-        const lower = Array.from({ length: 60 }, (_, n) => join(layers, String(n)));
-        for (const dir of [...lower, join(t.dir, "upper"), join(t.dir, "work")]) mkdirSync(dir, { recursive: true });
-        symlinkSync(t.subject.rootfs, join(layers, "root"));
-        const lowerdir = `lowerdir=${[...lower, join(layers, "root")].join(":")}`;
-        const options = [lowerdir, `upperdir=${join(t.dir, "upper")}`, `workdir=${join(t.dir, "work")}`];
-        holds("options longer than a page", options.join(",").length > 4096, options.join(",").length);
-        const shim = await t.start(t.bundle({ args: t.script("exit 5") }));
-        await shim.task.create({ ...shim.createRequest(), rootfs: [{ type: "overlay", source: "overlay", options }] });
-        await shim.task.start(shim.id);
-        equal("the exit status", (await shim.task.wait(shim.id)).exitStatus, 5);
-        await shim.task.delete(shim.id);
-        equal("the mounts afterwards", findMounts(shim.bundle.path), []);
-      },
-    },
-    {
-      id: "UN-3.nested",
-      level: "must",
-      title: "Delete unmounts what somebody has mounted below the rootfs.",
-      source: "core/mount/mount_linux.go (UnmountRecursive)",
-      body: async (t) => {
-        const shim = await t.run();
-        const path = join(shim.bundle.path, "rootfs", "tmp");
-        const { exitCode, stderr } = Bun.spawnSync(["mount", "-t", "tmpfs", "tmpfs", path]);
-        if (exitCode !== 0) return t.skip(stderr.toString());
-        await shim.kill();
-        await shim.task.delete(shim.id);
-        equal("the mounts afterwards", findMounts(shim.bundle.path), []);
       },
     },
     {

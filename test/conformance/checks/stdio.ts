@@ -4,7 +4,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { equal, holds, matches, refused } from "../assert.ts";
 import type { Section } from "../check.ts";
+import type { Context, Shim } from "../rig/context.ts";
 import { FifoReader, FifoWriter } from "../rig/fifo.ts";
+import { findMounts } from "../rig/machine.ts";
 import { until } from "../rig/wait.ts";
 
 const io = "cmd/containerd-shim-runc-v2/process/io.go";
@@ -13,6 +15,17 @@ const platform = "cmd/containerd-shim-runc-v2/runc/platform.go";
 /** What is in a file that the shim is to write; undefined when there is none. */
 function textOf(path: string): string | undefined {
   return existsSync(path) ? readFileSync(path, "utf8") : undefined;
+}
+
+/** A Create with FIFOs that nobody reads. @returns what it was refused with @throws Violation when it does not end */
+async function unreadCreate(t: Context, shim: Shim): Promise<Error | undefined> {
+  const created = shim.create({ stdout: t.fifo("out"), stderr: t.fifo("err") }).then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  const ended = await Promise.race([created, Bun.sleep(40_000).then(() => "late" as const)]);
+  holds("Create to end within 40 s", ended !== "late", "no answer");
+  return ended;
 }
 
 export const stdio: Section = {
@@ -110,6 +123,34 @@ export const stdio: Section = {
         ]);
         holds("Create to end within 40 s", ended !== undefined, "no answer");
         await shim.task.connect(shim.id);
+      },
+    },
+    {
+      id: "T-CRE-8.ends",
+      level: "must",
+      title: "FIFOs that nobody reads do not hold up Create for more than 40 s.",
+      source: `${io} (copyPipes); cmd/containerd-shim-runc-v2/process/init.go (30 s)`,
+      limit: 60_000,
+      body: async (t) => {
+        const shim = await t.start(t.bundle());
+        const ended = await unreadCreate(t, shim);
+        if (ended !== undefined) await refused("Create", Promise.reject(ended), 2, 4, 9, 14);
+        await shim.task.connect(shim.id);
+      },
+    },
+    {
+      id: "T-CRE-8.clean",
+      level: "should",
+      title: "After a Create that FIFOs without a reader made fail, the same shim can create the container.",
+      source: "contract T-CRE-8",
+      limit: 60_000,
+      body: async (t) => {
+        const shim = await t.start(t.bundle());
+        if ((await unreadCreate(t, shim)) === undefined) return t.skip("the shim does not wait for a reader");
+        equal("the mounts afterwards", findMounts(shim.bundle.path), []);
+        await shim.create();
+        await shim.task.start(shim.id);
+        equal("the status", (await shim.task.state(shim.id)).status, "RUNNING");
       },
     },
     {
@@ -287,6 +328,22 @@ export const stdio: Section = {
         const ms = performance.now() - begun;
         holds("State to be answered within 2 s", ms < 2000, `${Math.round(ms)} ms`);
         equal("the exit status", (await shim.kill()).exitStatus, 137);
+      },
+    },
+    {
+      id: "IO-8",
+      level: "must",
+      title: "A process of the user io_uid may open its stdout and stderr anew, as under dockerd's userns-remap.",
+      source: "cmd/containerd-shim-runc-v2/process/init.go (withConditionalIO, IoUID)",
+      body: async (t) => {
+        const [stdout, stderr] = [t.reader("out"), t.reader("err")];
+        const args = t.script("echo out >/proc/self/fd/1; echo err >/proc/self/fd/2");
+        const options = t.options({ ioUid: 1000, ioGid: 1000 });
+        const shim = await t.run({ args, user: 1000 }, { stdout: stdout.path, stderr: stderr.path }, { options });
+        await shim.task.wait(shim.id);
+        await shim.task.delete(shim.id);
+        equal("stdout", await stdout.end(), "out\n");
+        equal("stderr", await stderr.end(), "err\n");
       },
     },
     {

@@ -17,6 +17,8 @@ export interface BundleOptions {
   readonly resources?: Readonly<Record<string, unknown>>;
   /** Added to the environment of init. */
   readonly env?: readonly string[];
+  /** User and group of init; root unless told. */
+  readonly user?: number;
 }
 
 /** One bundle on disk. */
@@ -46,11 +48,11 @@ export const tokenVariable = "BERTH_CONFORMANCE";
 export function processSpec(
   args: readonly string[],
   token: string,
-  { terminal = false, env = [] as readonly string[] } = {},
+  { terminal = false, env = [] as readonly string[], user = 0 } = {},
 ): Record<string, unknown> {
   return {
     terminal,
-    user: { uid: 0, gid: 0 },
+    user: { uid: user, gid: user },
     args,
     env: ["PATH=/bin:/usr/bin", "TERM=xterm", `${tokenVariable}=${token}`, ...env],
     cwd: "/",
@@ -60,11 +62,11 @@ export function processSpec(
 }
 
 function spec(cgroup: string, token: string, options: BundleOptions): unknown {
-  const { args = ["sleep", "1000"], terminal = false, env = [], annotations = {}, resources } = options;
+  const { args = ["sleep", "1000"], terminal = false, env = [], annotations = {}, resources, user = 0 } = options;
   const kinds = ["mount", "ipc", "uts", ...(options.ownPids === false ? [] : ["pid"])];
   return {
     ociVersion: "1.0.2",
-    process: processSpec(args, token, { terminal, env }),
+    process: processSpec(args, token, { terminal, env, user }),
     root: { path: "rootfs" },
     hostname: "conformance",
     mounts: [

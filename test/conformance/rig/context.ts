@@ -23,7 +23,16 @@ import {
 import { EventReceiver } from "./events.ts";
 import { FifoReader, type ReaderOptions } from "./fifo.ts";
 import { isAlive, sweep } from "./machine.ts";
-import { type Any, type CreateRequest, milliseconds, type Stdio, Task, type TaskExit } from "./task.ts";
+import {
+  type Any,
+  type CreateRequest,
+  milliseconds,
+  runcOptions,
+  runcOptionsType,
+  type Stdio,
+  Task,
+  type TaskExit,
+} from "./task.ts";
 import type { Transcript } from "./transcript.ts";
 import { until } from "./wait.ts";
 
@@ -54,6 +63,8 @@ export interface StartOptions {
   readonly socketDir?: string;
   /** Instead of what the dialect has. */
   readonly stdin?: Uint8Array;
+  /** A program, with its arguments, that runs the call given it. */
+  readonly through?: readonly string[];
   /** In milliseconds. */
   readonly limit?: number;
 }
@@ -116,6 +127,30 @@ export class Context {
     return bundle;
   }
 
+  /** Paths outside the check's directory that it may have made. */
+  places(): string[] {
+    return [...this.#files];
+  }
+
+  /** Removes a bundle whose container is gone, so that many can come and go. */
+  forget(bundle: Bundle): void {
+    this.closeLog(bundle);
+    rmSync(bundle.path, { recursive: true, force: true });
+  }
+
+  /** Ends what containerd does with a shim's log, as its death does: who writes it now gets EPIPE. */
+  closeLog(bundle: Bundle): void {
+    this.#bundles.splice(this.#bundles.indexOf(bundle), 1);
+    closeSync(bundle.log);
+  }
+
+  /** The run's runtime options with some of a check's own. @throws Skip when the shim takes others than runc's */
+  options(more: containerd.runc.v1.Options.$Properties): Any {
+    const { type_url, value } = this.subject.options ?? runcOptions({});
+    if (type_url !== runcOptionsType) this.skip(`the shim is given options of the type ${type_url}, not runc's`);
+    return runcOptions({ ...containerd.runc.v1.Options.decode(value), ...more });
+  }
+
   /** The socket of a grouping id, by containerd's rule (SK-1). */
   expectedSocket(group: string, debug = false): string {
     const parts = [this.address, this.namespace, group, ...(debug ? ["debug"] : [])];
@@ -157,13 +192,12 @@ export class Context {
     const call = this.#startCall(bundle, options);
     const stdin = options.stdin ?? startStdin(dialect, call);
     const env = this.environment({ ...startEnvironment(dialect, call), ...options.env });
-    const binary = {
-      program: this.subject.shim,
-      argv: this.flags(bundle, "start", debug),
-      cwd: bundle.path,
-      env,
-      stdin,
-    };
+    const [program = "", ...argv] = [
+      ...(options.through ?? []),
+      this.subject.shim,
+      ...this.flags(bundle, "start", debug),
+    ];
+    const binary = { program, argv, cwd: bundle.path, env, stdin };
     return await callBinary({ ...binary, ...(limit === undefined ? {} : { limit }) }, this.transcript);
   }
 

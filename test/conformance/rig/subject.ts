@@ -1,11 +1,10 @@
 /** Meets the shim before the checks do: what it calls itself, and which dialect it answers. */
 
 import { readFileSync } from "node:fs";
-import { containerd } from "../../../proto/gen/shim.js";
 import { Violation } from "../check.ts";
 import type { Context, Subject } from "./context.ts";
 import { type Dialect, dialects } from "./dialect.ts";
-import type { Any } from "./task.ts";
+import { type Any, runcOptions } from "./task.ts";
 import { readFields } from "./wire.ts";
 
 /** How the person wants it driven. */
@@ -72,11 +71,6 @@ const fields = {
   criu_image_path: "criuImagePath",
   criu_work_path: "criuWorkPath",
 } as const;
-
-/** Runtime options as an Any of runc's type. */
-export function runcOptions(options: containerd.runc.v1.Options.$Properties): Any {
-  return { type_url: "containerd.runc.v1.Options", value: containerd.runc.v1.Options.encode(options).finish() };
-}
 
 /**
  * The runtime options of a run.

@@ -51,6 +51,14 @@ export interface Any {
   readonly value: Uint8Array;
 }
 
+/** The type of runc's own runtime options. */
+export const runcOptionsType = "containerd.runc.v1.Options";
+
+/** Runtime options as an Any of runc's type. */
+export function runcOptions(options: containerd.runc.v1.Options.$Properties): Any {
+  return { type_url: runcOptionsType, value: containerd.runc.v1.Options.encode(options).finish() };
+}
+
 export type CreateRequest = containerd.task.v2.CreateTaskRequest.$Properties;
 
 /** Limits and metadata of a call. */
@@ -198,8 +206,11 @@ export class Task {
     return { shimPid, taskPid, version };
   }
 
-  async checkpoint(id: string, path: string): Promise<void> {
-    await this.call("Checkpoint", { request: messages.CheckpointTaskRequest }, { id, path });
+  /** @param exit whether the container ends with it */
+  async checkpoint(id: string, path: string, exit = false): Promise<void> {
+    const value = containerd.runc.v1.CheckpointOptions.encode({ exit }).finish();
+    const options = exit ? { options: { type_url: "containerd.runc.v1.CheckpointOptions", value } } : {};
+    await this.call("Checkpoint", { request: messages.CheckpointTaskRequest }, { id, path, ...options });
   }
 
   async shutdown(id: string): Promise<void> {
