@@ -3,18 +3,20 @@
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import { join, resolve } from "node:path";
-import { select } from "./check.ts";
+import { select, Violation } from "./check.ts";
 import { sections } from "./checks/sections.ts";
 import { type Deviation, judgeExpected, readExpected } from "./expected.ts";
 import { type Options, type Output, parseOptions, UsageError, usage } from "./options.ts";
 import { readReport } from "./report/json.ts";
 import { render, renderAll } from "./report/report.ts";
 import { exitStatus, type Report, type Result } from "./result.ts";
+import { ClosedError } from "./rig/connection.ts";
 import { Context, type Subject } from "./rig/context.ts";
 import { isAlive, isCgroup2, sweep } from "./rig/machine.ts";
 import { prepareRootfs } from "./rig/rootfs.ts";
 import { meet, readRuntimeOptions } from "./rig/subject.ts";
 import { Transcript } from "./rig/transcript.ts";
+import { StatusError } from "./rig/wire.ts";
 import { type Listed, type Place, runChecks } from "./runner.ts";
 
 /** Where runs have their directories; short, because sockets lie below it. */
@@ -129,6 +131,7 @@ class Run {
     this.#verbose = verbose;
     mkdirSync(this.dir, { recursive: true, mode: 0o755 });
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, this.#signalled);
+    process.on("unhandledRejection", leftBehind);
   }
 
   get interrupted(): boolean {
@@ -175,9 +178,16 @@ class Run {
 
   close(keep: boolean): void {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.off(signal, this.#signalled);
+    process.off("unhandledRejection", leftBehind);
     const noted = notedFiles(this.dir);
     sweep(`${this.token}-`, keep ? noted : [...noted, this.dir]);
   }
+}
+
+/** What became of a call that a failed check did not wait for any more is nobody's concern; all else is the kit's fault. */
+function leftBehind(error: unknown): void {
+  if (error instanceof ClosedError || error instanceof StatusError || error instanceof Violation) return;
+  throw error;
 }
 
 /** Takes away what runs have left that were killed themselves. */

@@ -74,6 +74,8 @@ export interface Fault {
   readonly by: readonly string[];
   /** Checks that may fail as well, ids or globs: without a start, say, there is nothing to check. */
   readonly also?: readonly string[];
+  /** A program without which the checks are skipped: the fault is too. */
+  readonly needs?: "criu";
   /** Seconds that a check has: short, where the fault is that no answer comes. */
   readonly timeout?: number;
 

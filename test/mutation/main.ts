@@ -11,6 +11,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { isAlive } from "../conformance/rig/machine.ts";
+import { findCriu } from "../lib/criu.ts";
 import { root } from "../lib/paths.ts";
 import { summary } from "../lib/runner/tally.ts";
 import { allFaults, none } from "./faults/index.ts";
@@ -18,10 +19,10 @@ import { controls, judge, removeRuns, runDir, type Verdict } from "./kit.ts";
 
 const words = process.argv.slice(2);
 const parts = words.filter((word) => word !== "--list");
-const chosen = allFaults.filter(({ name }) => parts.length === 0 || parts.some((part) => name.includes(part)));
+const named = allFaults.filter(({ name }) => parts.length === 0 || parts.some((part) => name.includes(part)));
 if (words.includes("--list")) {
-  for (const { name, by } of chosen) console.log(`${name.padEnd(60)} ${by.join(", ")}`);
-  console.log(`${chosen.length} faults`);
+  for (const { name, by } of named) console.log(`${name.padEnd(60)} ${by.join(", ")}`);
+  console.log(`${named.length} faults`);
   process.exit(0);
 }
 if (process.getuid?.() !== 0) {
@@ -39,8 +40,15 @@ process.exit(await main());
 
 async function main(): Promise<number> {
   removeDeadRuns();
+  const criu = named.some(({ needs }) => needs === "criu") ? await findCriu() : "no fault needs it";
+  // The kit looks for it in PATH, and so does runc.
+  if (typeof criu !== "string") process.env["PATH"] = `${criu.directory}:${process.env["PATH"]}`;
+  const chosen = named.filter(({ needs }) => needs === undefined || typeof criu !== "string");
+  const left = named.filter((fault) => !chosen.includes(fault));
+  for (const { name } of left) console.log(`skip ${name}: no criu: ${criu}`);
   const begun = performance.now();
-  const tally = { passed: 0, failed: 0, skipped: 0 };
+  const tally = { passed: 0, failed: 0, skipped: left.length };
+  let cut = 0;
   const told = (verdict: Verdict): void => {
     if (verdict.wrong.length === 0) tally.passed++;
     else tally.failed++;
@@ -51,15 +59,16 @@ async function main(): Promise<number> {
   const queue = [...chosen];
   const worker = async (): Promise<void> => {
     for (let fault = queue.shift(); fault !== undefined; fault = queue.shift()) {
-      if (abort.signal.aborted) tally.skipped++;
+      if (abort.signal.aborted) cut++;
       else told(await judge(fault, { signal: abort.signal }));
     }
   };
   await Promise.all([worker(), worker()]);
   removeRuns();
   console.log(`\n${((performance.now() - begun) / 1000).toFixed(1)} s`);
-  console.log(summary(tally));
-  return tally.failed > 0 || tally.skipped > 0 ? 1 : 0;
+  if (cut > 0) console.log(`interrupted: ${cut} faults were not made`);
+  console.log(summary({ ...tally, skipped: tally.skipped + cut }));
+  return tally.failed > 0 || cut > 0 ? 1 : 0;
 }
 
 function lines({ fault, found, wrong, ms }: Verdict): string[] {

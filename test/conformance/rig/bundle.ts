@@ -1,6 +1,6 @@
 /** Bundles as containerd makes them (contract 1.5). */
 
-import { constants, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { constants, mkdirSync, openSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** What a bundle is made with. */
@@ -83,7 +83,7 @@ function spec(cgroup: string, token: string, options: BundleOptions): unknown {
   };
 }
 
-/** Makes a bundle, with its rootfs directory and its `log` FIFO open. The caller closes `log`. */
+/** Makes a bundle, with its rootfs and working directories and its `log` FIFO open. The caller closes `log`. */
 export function makeBundle(place: BundlePlace, id: string, options: BundleOptions = {}): Bundle {
   const path = join(place.dir, id);
   const cgroup = `/${place.token}/${id}`;
@@ -91,6 +91,9 @@ export function makeBundle(place: BundlePlace, id: string, options: BundleOption
   if (options.config !== null) {
     writeFileSync(join(path, "config.json"), options.config ?? JSON.stringify(spec(cgroup, place.token, options)));
   }
+  const work = join(place.dir, "..", "w", id);
+  mkdirSync(work, { recursive: true, mode: 0o711 });
+  symlinkSync(work, join(path, "work"));
   makeFifo(join(path, "log"));
   return { id, path, cgroup, log: openSync(join(path, "log"), constants.O_RDWR | constants.O_NONBLOCK) };
 }

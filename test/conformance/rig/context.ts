@@ -132,10 +132,14 @@ export class Context {
     return [...this.#files];
   }
 
-  /** Removes a bundle whose container is gone, so that many can come and go. */
+  /** Removes a bundle whose container is gone, so that many can come and go. @throws Violation when it cannot go */
   forget(bundle: Bundle): void {
     this.closeLog(bundle);
-    rmSync(bundle.path, { recursive: true, force: true });
+    try {
+      rmSync(bundle.path, { recursive: true, force: true });
+    } catch (error) {
+      throw new Violation(`the bundle ${bundle.path} to be removable`, (error as Error).message);
+    }
   }
 
   /** Ends what containerd does with a shim's log, as its death does: who writes it now gets EPIPE. */

@@ -4,7 +4,10 @@ import type { Fault } from "../fault.ts";
 import { deleteFaults, groupFaults } from "./delete.ts";
 import { eventFaults } from "./events.ts";
 import { exitFaults } from "./exits.ts";
+import { hardshipFaults } from "./hardship.ts";
 import { lifeFaults } from "./life.ts";
+import { mountFaults } from "./mounts.ts";
+import { checkpointFaults, restartFaults, sandboxFaults } from "./restart.ts";
 import { startFaults } from "./start.ts";
 import { stateFaults } from "./states.ts";
 import { stdioFaults } from "./stdio.ts";
@@ -29,8 +32,13 @@ export const allFaults: readonly Fault[] = [
   ...eventFaults,
   ...exitFaults,
   ...stdioFaults,
-  ...deleteFaults,
+  ...mountFaults,
   ...groupFaults,
+  ...sandboxFaults,
+  ...deleteFaults,
+  ...restartFaults,
+  ...checkpointFaults,
+  ...hardshipFaults,
 ];
 
 /** @throws Error when no fault has the name */

@@ -56,6 +56,22 @@ export function afterwards(method: Method, act: (served: Served, call: RpcCall) 
   };
 }
 
+/** Does something after the Delete of a container, whose bundle it is told. */
+export function afterDeleteIn(act: (bundle: string, call: RpcCall) => void): Rpc {
+  return async (call, next) => {
+    const { memory } = call.wire.served;
+    if (call.is("Create")) {
+      const { id, bundle } = call.request("Create");
+      memory.set(`bundle of ${id}`, bundle);
+    }
+    const reply = await next();
+    if (!call.is("Delete") || !ofInit(call) || reply.code !== 0) return reply;
+    const bundle = memory.get(`bundle of ${call.request("Delete").id}`);
+    if (typeof bundle === "string") act(bundle, call);
+    return reply;
+  };
+}
+
 /** True when init is meant, not an exec. */
 export function ofInit(call: RpcCall): boolean {
   return call.target.endsWith("/");

@@ -86,6 +86,8 @@ export const startFaults: readonly Fault[] = [
       renameSync(socket, `${socket}.later`);
       setTimeout(() => renameSync(`${socket}.later`, socket), 500);
     },
+    // It may have been killed before.
+    ended: ({ socket }) => rmSync(`${socket}.later`, { force: true }),
   },
   {
     name: "what start leaves running holds its stdout",
