@@ -12,7 +12,7 @@ import { render, renderAll } from "./report/report.ts";
 import { exitStatus, type Report, type Result } from "./result.ts";
 import { ClosedError } from "./rig/connection.ts";
 import { Context, type Subject } from "./rig/context.ts";
-import { isAlive, isCgroup2, sweep } from "./rig/machine.ts";
+import { findLarge, isAlive, isCgroup2, sweep } from "./rig/machine.ts";
 import { prepareRootfs } from "./rig/rootfs.ts";
 import { meet, readRuntimeOptions } from "./rig/subject.ts";
 import { Transcript } from "./rig/transcript.ts";
@@ -23,6 +23,10 @@ import { type Listed, type Place, runChecks } from "./runner.ts";
 const base = "/run/berth-conformance";
 /** Lines of the transcript that a failure quotes. */
 const quoted = 6;
+/** What a shim is killed for: the machine is not its own. */
+const maxMemory = 2 * 2 ** 30;
+/** Milliseconds between two looks at what processes have. */
+const memoryPause = 100;
 
 /** Every check, with the name of its section. */
 export const allChecks: readonly Listed<Context>[] = sections.flatMap(({ name, checks }) =>
@@ -124,6 +128,8 @@ class Run {
   readonly token = `conf-${process.pid.toString(36)}`;
   readonly dir = join(base, String(process.pid));
   readonly #abort = new AbortController();
+  readonly #open = new Set<Context>();
+  readonly #guard: Timer;
   readonly #verbose: boolean;
   #count = 0;
 
@@ -132,6 +138,23 @@ class Run {
     mkdirSync(this.dir, { recursive: true, mode: 0o755 });
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, this.#signalled);
     process.on("unhandledRejection", leftBehind);
+    this.#guard = setInterval(() => this.#endLarge(), memoryPause);
+  }
+
+  /** Kills what eats memory, and says so in the evidence of its check. */
+  #endLarge(): void {
+    for (const { pid, command } of findLarge(`${this.token}-`, maxMemory)) {
+      const owners = [...this.#open].filter(({ token }) =>
+        findLarge(token, maxMemory).some((found) => found.pid === pid),
+      );
+      process.kill(pid, "SIGKILL");
+      for (const { transcript } of owners) {
+        transcript.add(
+          "note",
+          `killed for having more than ${maxMemory / 2 ** 20} MiB of memory: process ${pid}: ${command}`,
+        );
+      }
+    }
   }
 
   get interrupted(): boolean {
@@ -151,7 +174,10 @@ class Run {
     const transcript = new Transcript(
       this.#verbose ? (entry) => process.stderr.write(`${name} ${entry.ms.toFixed(1)} ${entry.text}\n`) : undefined,
     );
-    return new Context(subject, token, this.dir, transcript);
+    const context = new Context(subject, token, this.dir, transcript);
+    this.#open.add(context);
+    context.defer(() => this.#open.delete(context));
+    return context;
   }
 
   async checks(
@@ -179,6 +205,7 @@ class Run {
   close(keep: boolean): void {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.off(signal, this.#signalled);
     process.off("unhandledRejection", leftBehind);
+    clearInterval(this.#guard);
     const noted = notedFiles(this.dir);
     sweep(`${this.token}-`, keep ? noted : [...noted, this.dir]);
   }

@@ -3,6 +3,7 @@
 import { describe, expect } from "bun:test";
 import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { run } from "../lib/command.ts";
 import { root } from "../lib/paths.ts";
 import { shimBinary, shimSuite } from "../lib/shim.ts";
 import { findProcesses } from "../lib/sweep.ts";
@@ -81,6 +82,8 @@ describe("berth conformance", () => {
         ["hangs", "exec sleep 1000"],
         ["rubbish", "exec yes"],
         ["holds", "sleep 1000 & echo unix:///nobody"],
+        // Without a line end to find, tail keeps all that it has read.
+        ["eats", "exec tail /dev/zero"],
       ] as const) {
         const ended = await conformance([
           "--shim",
@@ -91,12 +94,20 @@ describe("berth conformance", () => {
           "ST-5,IO-1.fifo",
         ]);
         expect(ended.stderr).toContain("no shim can be started");
+        if (name === "eats") expect(ended.stderr).toContain("killed for having more than 2048 MiB of memory");
         expect(ended.status).toBe(1);
         expect(leftOf(ended.pid)).toEqual([]);
       }
     },
     { timeout: 90_000 },
   );
+
+  test("without root it is told in one sentence", async () => {
+    const argv = ["--reuid=65534", "--regid=65534", "--clear-groups", berth, "conformance", "--shim", shimBinary];
+    const { exitCode, stderr } = await run(["setpriv", ...argv]);
+    expect(stderr).toBe("berth conformance: run it as root: it makes mounts, cgroups and containers\n");
+    expect(exitCode).toBe(2);
+  });
 
   test("a shim that is not there is told in one sentence", async () => {
     const ended = await conformance(["--shim", "/no/such/shim"]);

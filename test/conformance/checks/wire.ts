@@ -5,6 +5,7 @@ import { codes, codeText, equal, holds, refused, stillWaits } from "../assert.ts
 import type { Section } from "../check.ts";
 import type { Connection } from "../rig/connection.ts";
 import type { Context, Shim } from "../rig/context.ts";
+import { Task } from "../rig/task.ts";
 import { until } from "../rig/wait.ts";
 import {
   bytesField,
@@ -317,6 +318,42 @@ export const wire: Section = {
           payload,
         });
         equal("the shim_pid", containerd.task.v2.ConnectResponse.decode(bytes).shimPid, shim.pid);
+      },
+    },
+    {
+      id: "TT-7.version-3",
+      level: "should",
+      title: "Where Task version 3 is served, it does what version 2 does, whatever was announced.",
+      source: "api/runtime/task/v3/shim.proto",
+      body: async (t) => {
+        const shim = await t.start(t.bundle());
+        const task = new Task(shim.task.connection, 3, t.namespace, t.transcript);
+        const served = await task.connect(shim.id).catch((error: Error) => error);
+        if (served instanceof StatusError && served.code === 12) return t.skip("there is no Task version 3");
+        const { id } = shim;
+        const pid = await task.create(shim.createRequest());
+        equal("the pid of Start", await task.start(id), pid);
+        await task.exec(id, "e1", t.process("sh", "-c", "exit 3"));
+        await task.start(id, "e1");
+        equal("the exit status of the exec", (await task.wait(id, "e1")).exitStatus, 3);
+        await task.delete(id, "e1");
+        await task.pause(id);
+        equal("the status", (await task.state(id)).status, "PAUSED");
+        await task.resume(id);
+        equal(
+          "the pids",
+          (await task.pids(id)).map((each) => each.pid),
+          [pid],
+        );
+        await task.update(id, { pids: { limit: 77 } });
+        holds("stats", (await task.stats(id)).value.length > 0, "none");
+        await task.closeIO(id);
+        await refused("State of what is not there", task.state("nobody"), 5);
+        await task.kill(id);
+        equal("the exit status", (await task.wait(id)).exitStatus, 137);
+        equal("the pid of Delete", (await task.delete(id)).pid, pid);
+        await task.shutdown(id).catch(() => undefined);
+        await shim.ended();
       },
     },
     {

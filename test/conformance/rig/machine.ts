@@ -57,6 +57,19 @@ function pids(): number[] {
     .map(Number);
 }
 
+function carries(pid: number, word: string): boolean {
+  return ["cmdline", "environ", "cgroup"].some((file) => read(`/proc/${pid}/${file}`).includes(word));
+}
+
+/** Processes that carry the word, and have more memory than these bytes. */
+export function findLarge(word: string, bytes: number): Process[] {
+  // All machines that containerd runs on have pages of 4 kB at least.
+  const resident = (pid: number): number => Number(read(`/proc/${pid}/statm`).split(" ")[1]) * 4096;
+  return pids()
+    .filter((pid) => pid !== process.pid && resident(pid) > bytes && carries(pid, word))
+    .flatMap((pid) => readProcess(pid) ?? []);
+}
+
 /** Processes that carry the word, zombies of theirs included; never this one or those that it descends from. */
 export function findProcesses(word: string): Process[] {
   const all = pids().flatMap((pid) => readProcess(pid) ?? []);
@@ -64,10 +77,7 @@ export function findProcesses(word: string): Process[] {
   const spared = new Set<number>();
   for (let own = byPid.get(process.pid); own; own = byPid.get(own.ppid)) spared.add(own.pid);
   const found = new Set<number>();
-  for (const { pid } of all) {
-    if (spared.has(pid)) continue;
-    if (["cmdline", "environ", "cgroup"].some((file) => read(`/proc/${pid}/${file}`).includes(word))) found.add(pid);
-  }
+  for (const { pid } of all) if (!spared.has(pid) && carries(pid, word)) found.add(pid);
   // A zombie has lost its environment: it is known by its parent.
   return all.filter(({ pid, ppid, state }) => found.has(pid) || (state === "Z" && found.has(ppid)));
 }

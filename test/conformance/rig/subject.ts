@@ -38,7 +38,8 @@ export async function meet(options: SubjectOptions, open: (subject: Subject) => 
       return { subject, name: await nameOf(context) };
     } catch (error) {
       const what = error instanceof Violation ? `${error.expected}: ${error.received}` : (error as Error).message;
-      broken += `${broken && "; "}as containerd ${dialect.containerd}: ${what}`;
+      const notes = context.transcript.entries.filter(({ kind }) => kind === "note").map(({ text }) => ` (${text})`);
+      broken += `${broken && "; "}as containerd ${dialect.containerd}: ${what}${notes.join("")}`;
     } finally {
       context.close();
     }

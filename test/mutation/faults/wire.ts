@@ -249,4 +249,10 @@ export const wireFaults: readonly Fault[] = [
     timeout: 4,
     rpc: async (call, next) => (call.wire.nth > 10 ? undefined : await next()),
   },
+  {
+    name: "Task version 3 knows no Pause",
+    by: ["TT-7.version-3"],
+    rpc: async (call, next) =>
+      call.service.includes(".v3.") && call.method === "Pause" ? Reply.refusal(12) : await next(),
+  },
 ];
