@@ -11,9 +11,11 @@ export function show(value: unknown): string {
   return clip(JSON.stringify(value, hexadecimal) ?? String(value));
 }
 
-/** Bytes within a message, as text; what stands there as JSON's own is an object with a number for each of them. */
+/** Bytes within a message, as text: JSON would have a number for each. A Buffer has made itself an object by now. */
 function hexadecimal(_: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? value.toHex() : value;
+  if (value instanceof Uint8Array) return value.toHex();
+  const { type, data } = (value ?? {}) as { type?: unknown; data?: unknown };
+  return type === "Buffer" && Array.isArray(data) ? Buffer.from(data).toString("hex") : value;
 }
 
 function clip(text: string): string {

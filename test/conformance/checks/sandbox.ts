@@ -70,17 +70,15 @@ export const sandboxes: Section = {
     {
       id: "SB-1.life",
       level: "must",
-      title: "A sandbox is created, started, pinged, told of, stopped and shut down, and then the shim ends.",
+      title: "A sandbox is created, started, pinged, told of, stopped and shut down, and then its shim ends.",
       source: "plugins/sandbox/controller.go; api/runtime/sandbox/v1/sandbox.proto",
       body: async (t) => {
         const { shim, pid } = await started(t);
-        holds("a pid", pid > 0, pid);
         const id = { sandboxId: shim.id };
         await sandbox(shim, "PingSandbox", { request: messages.PingRequest, response: messages.PingResponse }, id);
         const status = { request: messages.SandboxStatusRequest, response: messages.SandboxStatusResponse };
         const told = await sandbox(shim, "SandboxStatus", status, id);
         equal("the pid of the status", told.pid, pid);
-        holds("a state", (told.state ?? "") !== "", "none");
         const stop = { request: messages.StopSandboxRequest, response: messages.StopSandboxResponse };
         await sandbox(shim, "StopSandbox", stop, { ...id, timeoutSecs: 5 });
         const down = { request: messages.ShutdownSandboxRequest, response: messages.ShutdownSandboxResponse };

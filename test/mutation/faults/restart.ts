@@ -27,10 +27,9 @@ const isSandbox = ({ service }: RpcCall): boolean => service.endsWith(".Sandbox"
 const isSecond = (call: RpcCall): boolean => !call.target.startsWith(`${call.wire.served.call.id}/`);
 
 /** Answers the Sandbox service, as a shim would that has one. */
-function sandbox(pid: number, platform: { os: string; architecture: string } | null): NonNullable<Fault["rpc"]> {
+function sandbox(platform: { os: string; architecture: string } | null): NonNullable<Fault["rpc"]> {
   return async (call, next) => {
     if (!isSandbox(call)) return await next();
-    if (call.method === "StartSandbox") return new Reply(messages.StartSandboxResponse.encode({ pid }).finish());
     if (call.method === "Platform") return new Reply(messages.PlatformResponse.encode({ platform }).finish());
     return new Reply(new Uint8Array());
   };
@@ -70,12 +69,12 @@ export const sandboxFaults: readonly Fault[] = [
     rpc: async (call, next) => (isSandbox(call) && call.method !== "Platform" ? Reply.refusal(5) : await next()),
   },
   {
-    name: "a sandbox has no process",
+    name: "a sandbox that is shut down stays",
     by: ["SB-1.life"],
     also: ["SB-1.*"],
-    rpc: sandbox(0, { os: "linux", architecture: "amd64" }),
+    rpc: sandbox({ os: "linux", architecture: "amd64" }),
   },
-  { name: "a sandbox has no platform", by: ["SB-1.platform"], also: ["SB-1.*"], rpc: sandbox(1, null) },
+  { name: "a sandbox has no platform", by: ["SB-1.platform"], also: ["SB-1.*"], rpc: sandbox(null) },
   {
     name: "a container that no start was called for is refused",
     by: ["ST-4b", "DL-7.delete"],
