@@ -16,3 +16,19 @@ export type ProxyAnswer = Omit<BinaryAnswer, "stdout"> & { readonly stdout: stri
 
 /** The file in a bundle that names the proxy and the shim behind it. */
 export const noteName = ".mutation";
+
+/** Makes a binary call of the good shim. */
+export async function callGood(
+  shim: string,
+  { argv, stdin, env, cwd }: Pick<BinaryCall, "argv" | "stdin" | "env" | "cwd">,
+): Promise<BinaryAnswer> {
+  const child = Bun.spawn([shim, ...argv], {
+    cwd,
+    env,
+    stdin: stdin.length > 0 ? stdin : "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr, exitCode] = await Promise.all([child.stdout.bytes(), child.stderr.text(), child.exited]);
+  return { exitCode, stdout, stderr };
+}

@@ -21,7 +21,7 @@ import { relayEvents } from "./event-relay.ts";
 import type { BinaryAnswer, BinaryCall, Served } from "./fault.ts";
 import { findFault } from "./faults/index.ts";
 import { dialUpstream, type Link } from "./link.ts";
-import { noteName, type ProxyAnswer, type ProxyOrder } from "./order.ts";
+import { callGood, noteName, type ProxyAnswer, type ProxyOrder } from "./order.ts";
 import { Reply } from "./rpc.ts";
 import { relayCalls } from "./rpc-relay.ts";
 
@@ -49,16 +49,7 @@ if (answer.exitCode !== 0 || socket === undefined || (await isServed(aside))) {
 async function startShim(): Promise<BinaryAnswer> {
   const env = { ...call.env };
   if (receiver !== "") env["TTRPC_ADDRESS"] = eventSocket;
-  const stdin = redirected(call.stdin);
-  const child = Bun.spawn([order.shim, ...call.argv], {
-    cwd: call.cwd,
-    env,
-    stdin: stdin.length > 0 ? stdin : "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, exitCode] = await Promise.all([child.stdout.bytes(), child.stderr.text(), child.exited]);
-  return { exitCode, stdout, stderr };
+  return await callGood(order.shim, { ...call, env, stdin: redirected(call.stdin) });
 }
 
 /** BootstrapParams with the proxy's address for events; anything else as it is. */

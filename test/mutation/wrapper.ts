@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { isAlive } from "../conformance/rig/machine.ts";
 import type { BinaryAnswer, BinaryCall, Fault } from "./fault.ts";
 import { findFault } from "./faults/index.ts";
-import { noteName, type ProxyAnswer, type ProxyOrder } from "./order.ts";
+import { callGood, noteName, type ProxyAnswer, type ProxyOrder } from "./order.ts";
 
 const [name = "", shim = "", state = "", ...argv] = process.argv.slice(2);
 const fault = findFault(name);
@@ -56,7 +56,7 @@ function count(action: string): number {
 async function respond({ call: before, answer: after }: Fault, call: BinaryCall): Promise<BinaryAnswer> {
   await oldProxyEnded(call);
   const own = await before?.(call);
-  const answer = own ?? (call.action === "start" ? await startServing(call) : await callShim(call));
+  const answer = own ?? (call.action === "start" ? await startServing(call) : await callGood(shim, call));
   if (own === undefined) await after?.(answer, call);
   return answer;
 }
@@ -70,18 +70,6 @@ async function oldProxyEnded({ cwd }: BinaryCall): Promise<void> {
     return;
   }
   while (!isAlive(note.shim) && isAlive(note.proxy)) await Bun.sleep(1);
-}
-
-async function callShim({ argv, stdin, env, cwd }: BinaryCall): Promise<BinaryAnswer> {
-  const child = Bun.spawn([shim, ...argv], {
-    cwd,
-    env,
-    stdin: stdin.length > 0 ? stdin : "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, exitCode] = await Promise.all([child.stdout.bytes(), child.stderr.text(), child.exited]);
-  return { exitCode, stdout, stderr };
 }
 
 /**
