@@ -93,8 +93,8 @@ async function run(options: Options, checks: readonly Listed<Context>[]): Promis
   const run = new Run(options.verbose);
   try {
     const rootfs = prepareRootfs(options.rootfs && resolve(options.rootfs), join(run.dir, "rootfs"));
-    const { keep } = options;
-    const given = { shim: resolve(options.shim), rootfs, runc, options: runtimeOptions, keep };
+    const { annotations, keep } = options;
+    const given = { shim: resolve(options.shim), rootfs, runc, options: runtimeOptions, annotations, keep };
     const { subject, name } = await meet(given, (tried) => run.context(tried, "meet"));
     if (subject.broken !== undefined) await Bun.write(Bun.stderr, `no shim can be started: ${subject.broken}\n`);
     const begun = new Date().toISOString();

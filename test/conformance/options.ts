@@ -14,6 +14,7 @@ export const usage = `usage: berth conformance --shim PATH [OPTION...]
   --list             print the checks
   --runc PATH        the runc that the shim is told to use
   --options FILE     runtime options: JSON with the fields of containerd.runc.v1.Options, or a serialized Any
+  --annotation K=V   in the config.json of every container, as a client of this shim would set it; repeatable
   --rootfs DIR|TAR   the tree that containers have as their root; a small one is made unless told
   --expected FILE    known deviations: a listed failure is not one, a listed check that passes is
   --format FORMAT    text (the default), tap, junit, json or html
@@ -45,6 +46,8 @@ export interface Options {
   readonly selection: Selection;
   readonly runc?: string | undefined;
   readonly options?: string | undefined;
+  /** Of every container. */
+  readonly annotations: Readonly<Record<string, string>>;
   readonly rootfs?: string | undefined;
   readonly expected?: string | undefined;
   /** Files, and stdout where no file is named. */
@@ -69,6 +72,7 @@ const flags = {
   level: { type: "string" },
   runc: { type: "string" },
   options: { type: "string" },
+  annotation: { type: "string", multiple: true },
   rootfs: { type: "string" },
   expected: { type: "string" },
   format: { type: "string" },
@@ -101,6 +105,7 @@ export function parseOptions(args: readonly string[]): Options {
     },
     runc: values.runc,
     options: values.options,
+    annotations: pairs("--annotation", values.annotation ?? []),
     rootfs: values.rootfs,
     expected: values.expected,
     outputs: outputsOf(values.format, values.report ?? [], merge ? "html" : "text"),
@@ -121,6 +126,16 @@ function parse(args: readonly string[]) {
 
 function words(values: readonly string[] | undefined): string[] {
   return (values ?? []).flatMap((value) => value.split(",")).filter((word) => word !== "");
+}
+
+function pairs(flag: string, values: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    values.map((value) => {
+      const at = value.indexOf("=");
+      if (at < 1) throw new UsageError(`${flag} is KEY=VALUE, not ${JSON.stringify(value)}`);
+      return [value.slice(0, at), value.slice(at + 1)];
+    }),
+  );
 }
 
 function oneOf<T extends string>(flag: string, value: string, known: readonly T[]): T {

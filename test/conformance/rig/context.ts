@@ -46,6 +46,8 @@ export interface Subject {
   readonly broken?: string | undefined;
   /** Runtime options for `start` and Create; none for a shim that takes none. */
   readonly options?: Any | undefined;
+  /** What every container's config.json has beside what a check asks for. */
+  readonly annotations: Readonly<Record<string, string>>;
   /** The tree that containers have as their root. */
   readonly rootfs: string;
   /** runc, for what checks do behind the shim's back. */
@@ -121,7 +123,8 @@ export class Context {
 
   bundle(options: BundleOptions = {}, id = `c${++this.#count}`): Bundle {
     const place = { dir: join(this.dir, "b"), token: this.token };
-    const bundle = makeBundle(place, id, options);
+    const annotations = { ...this.subject.annotations, ...options.annotations };
+    const bundle = makeBundle(place, id, { ...options, annotations });
     this.#bundles.push(bundle);
     for (const debug of [false, true]) this.leaves(this.expectedSocket(id, debug));
     return bundle;

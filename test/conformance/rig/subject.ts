@@ -13,6 +13,7 @@ export interface SubjectOptions {
   readonly rootfs: string;
   readonly runc: string;
   readonly options?: Any | undefined;
+  readonly annotations: Readonly<Record<string, string>>;
   readonly keep: boolean;
 }
 

@@ -39,6 +39,12 @@ describe("parseOptions", () => {
     });
   });
 
+  test("annotations are pairs, and a value may have a = in it", () => {
+    const args = ["--shim", "/s", "--annotation", "a.b=c", "--annotation", "d=e=f", "--annotation", "g="];
+    expect(parseOptions(args).annotations).toEqual({ "a.b": "c", d: "e=f", g: "" });
+    expect(() => parseOptions(["--shim", "/s", "--annotation", "a"])).toThrow("KEY=VALUE");
+  });
+
   test("--list and --help need no shim", () => {
     expect(parseOptions(["--list"]).command).toBe("list");
     expect(parseOptions(["-h"]).command).toBe("help");
