@@ -1,7 +1,6 @@
 /** The binary call `delete` (contract 1.3): after an ordinary end, and after SIGKILL of the shim at each step. */
 
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { equal, holds } from "../assert.ts";
 import type { Check, Section } from "../check.ts";
 import type { Context, Shim } from "../rig/context.ts";
@@ -18,11 +17,9 @@ async function nothingLeft(t: Context, id: string): Promise<void> {
     ...findCgroups(t.token)
       .filter((path) => path.endsWith(`/${id}`))
       .map((path) => `cgroup ${path}`),
-    ...[join("/run/containerd/runc", t.namespace, id)]
-      .filter((path) => existsSync(path))
-      .map((path) => `state ${path}`),
+    ...t.runtimeState(id).map((path) => `state ${path}`),
   ];
-  await until("no process, mount, cgroup or state of runc to be left", () => left().length === 0, {
+  await until("no process, mount, cgroup or state of the runtime to be left", () => left().length === 0, {
     timeout: 3000,
     received: () => left().join("; "),
   });

@@ -124,13 +124,12 @@ export const lifecycle: Section = {
     {
       id: "T-CRE-4.nothing-left",
       level: "must",
-      title: "A Create that runc refuses leaves no process, mount, cgroup or state of runc.",
+      title: "A Create that runc refuses leaves no process, mount, cgroup or state of the runtime.",
       source: "cmd/containerd-shim-runc-v2/process/init.go (Create)",
       body: async (t) => {
         const shim = await t.start(t.bundle({ args: [] }));
         await createFails(t, shim, shim.create());
-        const state = join("/run/containerd/runc", t.namespace, shim.id);
-        holds("no state of runc", !existsSync(state), `${state} is still there`);
+        equal("the state of the runtime", t.runtimeState(shim.id), []);
       },
     },
     {
@@ -579,7 +578,7 @@ export const lifecycle: Section = {
     {
       id: "T-DEL-3.nothing-left",
       level: "must",
-      title: "Delete leaves no process, mount, cgroup or state of runc.",
+      title: "Delete leaves no process, mount, cgroup or state of the runtime.",
       source: "cmd/containerd-shim-runc-v2/process/init.go (delete)",
       body: async (t) => {
         const shim = await t.run();
@@ -587,8 +586,7 @@ export const lifecycle: Section = {
         await shim.kill();
         await shim.task.delete(shim.id);
         await nothingLeft(t, shim);
-        const state = join("/run/containerd/runc", t.namespace, shim.id);
-        holds("no state of runc", !existsSync(state), `${state} is still there`);
+        equal("the state of the runtime", t.runtimeState(shim.id), []);
       },
     },
     {

@@ -3,8 +3,8 @@
  * machine carries its token, and {@link Context.close} takes it away, whatever became of the check.
  */
 
-import { appendFileSync, closeSync, existsSync, mkdirSync, readSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { appendFileSync, closeSync, existsSync, mkdirSync, readdirSync, readSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
 import { containerd } from "../../../proto/gen/shim.js";
 import { holds } from "../assert.ts";
 import { Skip, Violation } from "../check.ts";
@@ -74,6 +74,9 @@ export interface StartOptions {
 /** Where containerd's own shim has its sockets (SK-1). */
 export const socketRoot = "/run/containerd/s";
 
+/** Where the runtimes have their state that the kit knows, below it a directory for each namespace. */
+const runtimeRoots = ["/run/containerd/runc", "/run/containerd/runsc"] as const;
+
 export class Context {
   readonly subject: Subject;
   readonly token: string;
@@ -101,7 +104,7 @@ export class Context {
     this.events = new EventReceiver(`${this.address}.ttrpc`, transcript);
     this.events.start();
     this.#notes = join(dir, "files");
-    this.leaves(join("/run/containerd/runc", token));
+    for (const root of runtimeRoots) this.leaves(join(root, token));
   }
 
   /** Ends the check with a reason why it cannot be made here. */
@@ -128,6 +131,15 @@ export class Context {
     this.#bundles.push(bundle);
     for (const debug of [false, true]) this.leaves(this.expectedSocket(id, debug));
     return bundle;
+  }
+
+  /** What the runtime has of a container: runc a directory, runsc files with the id of the sandbox in their names. */
+  runtimeState(id: string): string[] {
+    return runtimeRoots
+      .map((root) => join(root, this.namespace))
+      .filter((dir) => existsSync(dir))
+      .flatMap((dir) => readdirSync(dir).map((name) => join(dir, name)))
+      .filter((path) => [id, `${id}_sandbox:${id}.state`].includes(basename(path)));
   }
 
   /** Paths outside the check's directory that it may have made. */
