@@ -13,7 +13,8 @@ export const usage = `usage: berth conformance --shim PATH [OPTION...]
   --level must       only rules without which containerd or a client breaks; should (the default): all
   --list             print the checks
   --runc PATH        the runc that the shim is told to use
-  --options FILE     runtime options: JSON with the fields of containerd.runc.v1.Options, or a serialized Any
+  --options FILE     runtime options: JSON with the fields of containerd.runc.v1.Options or of
+                     runtimeoptions.v1.Options, or a serialized Any
   --annotation K=V   in the config.json of every container, as a client of this shim would set it; repeatable
   --rootfs DIR|TAR   the tree that containers have as their root; a small one is made unless told
   --expected FILE    known deviations: a listed failure is not one, a listed check that passes is

@@ -1,11 +1,12 @@
 /** Meets the shim before the checks do: what it calls itself, and which dialect it answers. */
 
 import { readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { Violation } from "../check.ts";
 import type { Context, Subject } from "./context.ts";
 import { type Dialect, dialects } from "./dialect.ts";
 import { type Any, runcOptions } from "./task.ts";
-import { readFields } from "./wire.ts";
+import { bytesField, concat, readFields } from "./wire.ts";
 
 /** How the person wants it driven. */
 export interface SubjectOptions {
@@ -74,9 +75,12 @@ const fields = {
   criu_work_path: "criuWorkPath",
 } as const;
 
+/** Numbers of the fields of runtimeoptions.v1.Options, which containerd sends to every runtime but its own. */
+const genericFields = { type_url: 1, config_path: 2, config_body: 3 } as const;
+
 /**
  * The runtime options of a run.
- * @param path what `--options` says: JSON with fields as containerd's proto spells them, or a serialized Any
+ * @param path what `--options` says: JSON with fields of runc's or of generic options, or a serialized Any
  * @param runc what `--runc` says @throws Error in one sentence
  */
 export function readRuntimeOptions(path: string | undefined, runc: string | undefined): Any {
@@ -91,12 +95,23 @@ export function readRuntimeOptions(path: string | undefined, runc: string | unde
   const text = new TextDecoder().decode(bytes);
   if (!text.trimStart().startsWith("{")) return readAny(bytes, path);
   const given = JSON.parse(text) as Record<string, unknown>;
+  if (Object.keys(given).some((key) => key in genericFields)) return readGeneric(given, path);
   const options: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(given)) {
     if (!(key in fields)) throw new Error(`--options ${path}: containerd.runc.v1.Options has no field ${key}`);
     options[fields[key as keyof typeof fields]] = value;
   }
   return runcOptions({ ...options, ...own });
+}
+
+function readGeneric(given: Readonly<Record<string, unknown>>, path: string): Any {
+  const parts = Object.entries(given).map(([key, value]) => {
+    if (!(key in genericFields)) throw new Error(`--options ${path}: runtimeoptions.v1.Options has no field ${key}`);
+    // A path is the shim's to open, wherever it runs.
+    const text = key === "config_path" ? resolve(dirname(path), String(value)) : String(value);
+    return bytesField(genericFields[key as keyof typeof genericFields], text);
+  });
+  return { type_url: "runtimeoptions.v1.Options", value: concat(...parts) };
 }
 
 function readAny(bytes: Uint8Array, path: string): Any {
