@@ -111,7 +111,7 @@ export const deleteCall: Section = {
       title: "delete tells the exit status that the process really had.",
       source: "containerd#14113, #4769",
       body: async (t) => {
-        const shim = await t.run({ args: t.script("exit 7") });
+        const shim = await t.run({ args: t.ending("exit 7") });
         await shim.task.wait(shim.id);
         await t.events.wait(shim.id, "exit");
         await shim.crash();

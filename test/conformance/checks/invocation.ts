@@ -14,7 +14,7 @@ const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 /** Starts a shim in a dialect, and runs a container from end to end with what it answered. */
 async function startsAs(t: Context, dialect: Dialect, debug = false): Promise<void> {
-  const shim = await t.start(t.bundle({ args: t.script("exit 7") }), { dialect, debug });
+  const shim = await t.start(t.bundle({ args: t.ending("exit 7") }), { dialect, debug });
   await shim.create();
   await shim.task.start(shim.id);
   equal("the exit status of the container", (await shim.task.wait(shim.id)).exitStatus, 7);

@@ -20,7 +20,7 @@ export const mounts: Section = {
         const [upper, work] = [join(t.dir, "upper"), join(t.dir, "work")];
         for (const dir of [upper, work]) mkdirSync(dir, { recursive: true });
         const options = [`workdir=${work}`, `upperdir=${upper}`, `lowerdir=${t.subject.rootfs}`];
-        const shim = await t.start(t.bundle({ args: t.script("echo x >/written") }));
+        const shim = await t.start(t.bundle({ args: t.ending("echo x >/written") }));
         await shim.task.create({ ...shim.createRequest(), rootfs: [{ type: "overlay", source: "overlay", options }] });
         await shim.task.start(shim.id);
         equal("the exit status", (await shim.task.wait(shim.id)).exitStatus, 0);
@@ -52,7 +52,7 @@ export const mounts: Section = {
       title: "`ro` among the options of a bind mount keeps init from writing.",
       source: "core/mount/mount_linux.go (remount of bind mounts)",
       body: async (t) => {
-        const shim = await t.start(t.bundle({ args: t.script(`echo x >/tmp/${t.token}`) }));
+        const shim = await t.start(t.bundle({ args: t.ending(`echo x >/tmp/${t.token}`) }));
         const rootfs = [{ type: "bind", source: t.subject.rootfs, options: ["rbind", "ro"] }];
         await shim.task.create({ ...shim.createRequest(), rootfs });
         await shim.task.start(shim.id);
@@ -81,7 +81,7 @@ export const mounts: Section = {
         t.defer(() => {
           for (const [device] of attached().matchAll(/^\/dev\/loop\d+/gm)) Bun.spawnSync(["losetup", "-d", device]);
         });
-        const shim = await t.start(t.bundle({ args: t.script("exit 5") }));
+        const shim = await t.start(t.bundle({ args: t.ending("exit 5") }));
         const rootfs = [{ type: "ext4", source: image, options: ["loop"] }];
         await shim.task.create({ ...shim.createRequest(), rootfs });
         await shim.task.start(shim.id);
@@ -104,7 +104,7 @@ export const mounts: Section = {
         const lowerdir = `lowerdir=${[...lower, join(layers, "root")].join(":")}`;
         const options = [lowerdir, `upperdir=${join(t.dir, "upper")}`, `workdir=${join(t.dir, "work")}`];
         holds("options longer than a page", options.join(",").length > 4096, options.join(",").length);
-        const shim = await t.start(t.bundle({ args: t.script("exit 5") }));
+        const shim = await t.start(t.bundle({ args: t.ending("exit 5") }));
         await shim.task.create({ ...shim.createRequest(), rootfs: [{ type: "overlay", source: "overlay", options }] });
         await shim.task.start(shim.id);
         equal("the exit status", (await shim.task.wait(shim.id)).exitStatus, 5);

@@ -52,7 +52,7 @@ export const stdio: Section = {
       title: "Without stdio, init reads nothing and may write as much as it likes.",
       source: io,
       body: async (t) => {
-        const shim = await t.run({ args: t.script("cat; seq 20000; seq 20000 >&2; exit 5") });
+        const shim = await t.run({ args: t.ending("cat; seq 20000; seq 20000 >&2; exit 5") });
         equal("the exit status", (await shim.task.wait(shim.id)).exitStatus, 5);
       },
     },

@@ -186,6 +186,14 @@ export class Context {
     return ["sh", "-c", text];
   }
 
+  /**
+   * As the command of init: does what it is told and ends with its status, but not before the shim can have begun to
+   * wait for that. What becomes of one that ends at once is for the checks that are about it.
+   */
+  ending(text: string): string[] {
+    return this.script(`(${text}); status=$?; sleep 0.3; exit $status`);
+  }
+
   environment(more: Readonly<Record<string, string>> = {}): Record<string, string> {
     const PATH = process.env["PATH"] ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     return { PATH, [tokenVariable]: this.token, ...more };
