@@ -52,7 +52,7 @@ export const mounts: Section = {
       title: "`ro` among the options of a bind mount keeps init from writing.",
       source: "core/mount/mount_linux.go (remount of bind mounts)",
       body: async (t) => {
-        const shim = await t.start(t.bundle({ args: t.ending(`echo x >/tmp/${t.token}`) }));
+        const shim = await t.start(t.bundle({ args: t.ending(`echo x >/etc/${t.token}`) }));
         const rootfs = [{ type: "bind", source: t.subject.rootfs, options: ["rbind", "ro"] }];
         await shim.task.create({ ...shim.createRequest(), rootfs });
         await shim.task.start(shim.id);
