@@ -8,11 +8,15 @@ export function show(value: unknown): string {
   if (typeof value === "string") return clip(JSON.stringify(value));
   if (value instanceof Uint8Array) return clip(value.length === 0 ? "no bytes" : `bytes ${value.toHex()}`);
   if (value instanceof Error) return clip(value.message);
-  return clip(JSON.stringify(value, hexadecimal) ?? String(value));
+  return clip(JSON.stringify(value, readable) ?? String(value));
 }
 
-/** Bytes within a message, as text: JSON would have a number for each. A Buffer has made itself an object by now. */
-function hexadecimal(_: string, value: unknown): unknown {
+/**
+ * Bytes within a message as text, of which JSON makes a number for each, and sets, of which it makes {}. A Buffer has
+ * made itself an object by now.
+ */
+function readable(_: string, value: unknown): unknown {
+  if (value instanceof Set) return [...value];
   if (value instanceof Uint8Array) return value.toHex();
   const { type, data } = (value ?? {}) as { type?: unknown; data?: unknown };
   return type === "Buffer" && Array.isArray(data) ? Buffer.from(data).toString("hex") : value;
