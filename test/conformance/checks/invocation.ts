@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { containerd } from "../../../proto/gen/shim.js";
-import { equal, holds, matches } from "../assert.ts";
+import { equal, holds, matches, refused } from "../assert.ts";
 import type { Check, Section } from "../check.ts";
 import type { Context } from "../rig/context.ts";
 import { anyBytes, type Dialect, dialects, socketPath } from "../rig/dialect.ts";
@@ -132,10 +132,14 @@ export const invocation: Section = {
       source: "core/runtime/v2/binary.go",
       body: async (t) => {
         const bundle = t.bundle({ config: "{ this is no JSON" });
-        const { exitCode, stderr, stdout } = await t.callStart(bundle);
-        // The bundle's annotations decide on the group, so its config has to be read.
-        holds("start to fail", exitCode !== 0, `status ${exitCode}, stdout ${text(stdout)}`);
-        holds("a reason on stderr", stderr.trim() !== "", "nothing");
+        const answer = await t.callStart(bundle);
+        if (answer.exitCode !== 0) {
+          holds("a reason on stderr", answer.stderr.trim() !== "", "nothing");
+          return;
+        }
+        // A shim that groups has to read the annotations here; another may leave the config to Create.
+        const shim = await t.connect(bundle, t.addressOf(answer));
+        await refused("Create, if not start,", shim.create(), 2, 3, 5, 9, 13);
       },
     },
     {
