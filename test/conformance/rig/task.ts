@@ -2,6 +2,7 @@
 
 import { containerd, type google } from "../../../proto/gen/shim.js";
 import { codeText, show } from "../assert.ts";
+import { Skip } from "../check.ts";
 import type { Connection } from "./connection.ts";
 import { wide } from "./number.ts";
 import type { Transcript } from "./transcript.ts";
@@ -120,6 +121,16 @@ export class Task {
     }
   }
 
+  /** A call of what a shim may lack (contract 1.8). @throws Skip when it answers Unimplemented */
+  async #optional<Request>(method: string, codec: Codec<Request, void>, message: Request): Promise<void> {
+    try {
+      await this.call(method, codec, message);
+    } catch (error) {
+      if (error instanceof StatusError && error.code === 12) throw new Skip(`the shim has no ${method}`);
+      throw error;
+    }
+  }
+
   async create(message: CreateRequest, options?: CallOptions): Promise<number> {
     const codec = { request: messages.CreateTaskRequest, response: messages.CreateTaskResponse };
     return (await this.call("Create", codec, message, options)).pid;
@@ -157,11 +168,11 @@ export class Task {
   }
 
   async pause(id: string): Promise<void> {
-    await this.call("Pause", { request: messages.PauseRequest }, { id });
+    await this.#optional("Pause", { request: messages.PauseRequest }, { id });
   }
 
   async resume(id: string): Promise<void> {
-    await this.call("Resume", { request: messages.ResumeRequest }, { id });
+    await this.#optional("Resume", { request: messages.ResumeRequest }, { id });
   }
 
   async kill(id: string, signal = 9, more: { execId?: string; all?: boolean } = {}): Promise<void> {
@@ -185,7 +196,7 @@ export class Task {
   /** @param resources OCI LinuxResources */
   async update(id: string, resources: unknown): Promise<void> {
     const message = { id, resources: jsonAny(resourcesType, resources) };
-    await this.call("Update", { request: messages.UpdateTaskRequest }, message);
+    await this.#optional("Update", { request: messages.UpdateTaskRequest }, message);
   }
 
   async wait(id: string, execId = "", options?: CallOptions): Promise<TaskExit> {
@@ -210,7 +221,7 @@ export class Task {
   async checkpoint(id: string, path: string, exit = false): Promise<void> {
     const value = containerd.runc.v1.CheckpointOptions.encode({ exit }).finish();
     const options = exit ? { options: { type_url: "containerd.runc.v1.CheckpointOptions", value } } : {};
-    await this.call("Checkpoint", { request: messages.CheckpointTaskRequest }, { id, path, ...options });
+    await this.#optional("Checkpoint", { request: messages.CheckpointTaskRequest }, { id, path, ...options });
   }
 
   async shutdown(id: string): Promise<void> {
