@@ -95,7 +95,7 @@ export const events: Section = {
       title: "TaskExit of init has the container's id as its id, the pid, and the exit as Wait tells it.",
       source: "api/events/task.proto; moby daemon/monitor.go",
       body: async (t) => {
-        const shim = await t.run({ args: t.script("exit 4") });
+        const shim = await t.run({ args: t.ending("exit 4") });
         const exit = await shim.task.wait(shim.id);
         const { body } = await t.events.wait(shim.id, "exit");
         equal("id, exit status", [body.id, body.exitStatus], [shim.id, 4]);
@@ -110,7 +110,7 @@ export const events: Section = {
       title: "TaskDelete has the pid and the exit.",
       source: "api/events/task.proto",
       body: async (t) => {
-        const shim = await t.run({ args: t.script("exit 4") });
+        const shim = await t.run({ args: t.ending("exit 4") });
         const { pid } = await shim.task.state(shim.id);
         await shim.task.wait(shim.id);
         await shim.task.delete(shim.id);

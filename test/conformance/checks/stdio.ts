@@ -355,7 +355,9 @@ export const stdio: Section = {
       source: platform,
       body: async (t) => {
         const [stdin, stdout] = [t.fifo("in"), t.reader("out")];
-        const args = t.script("test -t 0 && test -t 1 && test -t 2 && echo console; read line; echo got $line; exit 3");
+        const args = t.script(
+          "test -t 0 && test -t 1 && test -t 2 && echo console; read line; echo got $line; sleep 0.3; exit 3",
+        );
         const shim = await t.create({ args, terminal: true }, { stdin, stdout: stdout.path });
         const writer = await FifoWriter.open(stdin);
         t.defer(() => writer.close());
