@@ -29,13 +29,8 @@ const takeovers: readonly Check[] = Object.values<Dialect>(dialects).map((dialec
     holds("a file `address`", existsSync(path), "there is none");
     const plain = { version: 2, address: readFileSync(path, "utf8"), protocol: "ttrpc", form: "plain" } as const;
     const later = await t.connect(shim.bundle, plain);
-    const { pid } = await later.task.state(shim.id);
-    const pids = await later.task.pids(shim.id);
-    equal(
-      "the pids that it is told",
-      pids.map((each) => each.pid),
-      [pid],
-    );
+    // None, or NotFound, and containerd takes the shim for a leaked one. Which they are is for T-PID-1.
+    equal("the number of pids that it is told", (await later.task.pids(shim.id)).length, 1);
     await later.exec("e1", ["true"]);
     equal("the exit status of an exec", (await later.task.wait(shim.id, "e1")).exitStatus, 0);
     equal("the exit status", (await later.kill()).exitStatus, 137);
@@ -53,7 +48,6 @@ export const restart: Section = {
       source: "containerd#3177, #6771, #12678",
       body: async (t) => {
         const shim = await t.run({ args: t.script("sleep 0.3; exit 9") });
-        await t.events.wait(shim.id, "start");
         const { pid } = await shim.task.state(shim.id);
         t.events.stop();
         shim.task.connection.close();
