@@ -93,7 +93,7 @@ export const hardship: Section = {
         const mount = await t.call(["-t", "tmpfs", "-o", "size=1m,mode=711", t.token, dir], { program: "mount" });
         if (mount.exitCode !== 0) return t.skip(`mount: ${mount.stderr.trim()}`);
         const stdout = t.reader("out");
-        const args = t.script('trap "exit 7" TERM; echo ready; while :; do sleep 0.05; done');
+        const args = t.script('trap "sleep 0.3; exit 7" TERM; echo ready; while :; do sleep 0.05; done');
         const shim = await t.run({ args }, t.outputs(stdout));
         await stdout.until("ready\n");
         fill(dir);

@@ -354,7 +354,7 @@ export const lifecycle: Section = {
       title: "Twenty waiters are told the same exit, and so is one that comes later.",
       source: service,
       body: async (t) => {
-        const shim = await t.run({ args: t.script("sleep 0.2; exit 9") });
+        const shim = await t.run({ args: t.ending("exit 9") });
         const waiters = await Promise.all(Array.from({ length: 20 }, () => shim.task.wait(shim.id)));
         const late = await shim.task.wait(shim.id);
         for (const exit of waiters) equal<TaskExit>("the exit of a waiter", exit, late);
@@ -403,7 +403,7 @@ export const lifecycle: Section = {
       source: "cmd/containerd-shim-runc-v2/process/init.go (kill)",
       body: async (t) => {
         const stdout = t.reader("out");
-        const args = t.script("trap 'echo got; exit 3' USR1; echo ready; while :; do sleep 0.05; done");
+        const args = t.script("trap 'echo got; sleep 0.3; exit 3' USR1; echo ready; while :; do sleep 0.05; done");
         const shim = await t.run({ args }, t.outputs(stdout));
         await stdout.until("ready");
         await shim.task.kill(shim.id, 10);

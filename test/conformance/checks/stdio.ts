@@ -243,7 +243,7 @@ export const stdio: Section = {
       source: "cmd/containerd-shim-runc-v2/process/init.go (openStdin)",
       body: async (t) => {
         const [stdin, stdout] = [t.fifo("in"), t.reader("out")];
-        const args = t.script("cat; echo end");
+        const args = t.script("cat; echo end; sleep 0.3");
         const shim = await t.create({ args }, { stdin, ...t.outputs(stdout) });
         const writer = await FifoWriter.open(stdin);
         t.defer(() => writer.close());
