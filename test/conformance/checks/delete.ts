@@ -4,26 +4,11 @@ import { existsSync } from "node:fs";
 import { equal, holds } from "../assert.ts";
 import type { Check, Section } from "../check.ts";
 import type { Context, Shim } from "../rig/context.ts";
-import { findCgroups, findMounts, findProcesses, isAlive } from "../rig/machine.ts";
+import { nothingLeft } from "../rig/left.ts";
+import { findProcesses, isAlive } from "../rig/machine.ts";
 import { until } from "../rig/wait.ts";
 
 const manager = "cmd/containerd-shim-runc-v2/manager/manager_linux.go (Stop)";
-
-/** Waits until nothing of a container is left but its bundle. */
-async function nothingLeft(t: Context, id: string): Promise<void> {
-  const left = (): string[] => [
-    ...findProcesses(t.token).map(({ pid, command }) => `process ${pid}: ${command}`),
-    ...findMounts(t.token).map((path) => `mount ${path}`),
-    ...findCgroups(t.token)
-      .filter((path) => path.endsWith(`/${id}`))
-      .map((path) => `cgroup ${path}`),
-    ...t.runtimeState(id).map((path) => `state ${path}`),
-  ];
-  await until("no process, mount, cgroup or state of the runtime to be left", () => left().length === 0, {
-    timeout: 3000,
-    received: () => left().join("; "),
-  });
-}
 
 /** How far a container has come when its shim is killed. */
 const steps: Readonly<Record<string, (t: Context, shim: Shim) => Promise<void>>> = {
@@ -68,7 +53,7 @@ const crashChecks: readonly Check[] = Object.entries(steps).map(([name, step]) =
     await step(t, shim);
     await shim.crash();
     await t.delete(shim.bundle);
-    await nothingLeft(t, shim.id);
+    await nothingLeft(t, shim.bundle, () => findProcesses(t.token));
     holds("the bundle to be left to containerd", existsSync(shim.bundle.path), "it is gone");
   },
 }));

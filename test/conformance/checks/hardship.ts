@@ -23,8 +23,11 @@ function fill(dir: string): void {
   }
 }
 
-/** Kills init, and deletes the container as containerd does. */
-async function endsInOrder(shim: Shim): Promise<void> {
+/** An exec runs and is deleted, and so is the container, as containerd does it. */
+async function goesOn(shim: Shim): Promise<void> {
+  await shim.exec("e1", ["true"]);
+  equal("the exit status of an exec", (await shim.task.wait(shim.id, "e1")).exitStatus, 0);
+  await shim.task.delete(shim.id, "e1");
   equal("the exit status", (await shim.kill()).exitStatus, 137);
   await shim.finish();
 }
@@ -40,10 +43,7 @@ export const hardship: Section = {
       body: async (t) => {
         const options = t.options({ binaryName: t.subject.runc });
         const shim = await t.run({}, {}, { options, env: { PATH: join(t.dir, "nowhere") } });
-        await shim.exec("e1", ["true"]);
-        equal("the exit status of an exec", (await shim.task.wait(shim.id, "e1")).exitStatus, 0);
-        await shim.task.delete(shim.id, "e1");
-        await endsInOrder(shim);
+        await goesOn(shim);
       },
     },
     {
@@ -61,10 +61,7 @@ export const hardship: Section = {
         const stdout = t.reader("out");
         const shim = await t.run({ args: t.script("echo out; sleep 1000") }, t.outputs(stdout), { through });
         await stdout.until("out\n");
-        await shim.exec("e1", ["true"]);
-        equal("the exit status of an exec", (await shim.task.wait(shim.id, "e1")).exitStatus, 0);
-        await shim.task.delete(shim.id, "e1");
-        await endsInOrder(shim);
+        await goesOn(shim);
       },
     },
     {
@@ -76,10 +73,7 @@ export const hardship: Section = {
         const shim = await t.run({}, {}, { debug: true });
         t.closeLog(shim.bundle);
         for (let n = 0; n < 50; n++) await shim.task.state("nobody").catch(() => undefined);
-        await shim.exec("e1", ["true"]);
-        equal("the exit status of an exec", (await shim.task.wait(shim.id, "e1")).exitStatus, 0);
-        await shim.task.delete(shim.id, "e1");
-        await endsInOrder(shim);
+        await goesOn(shim);
       },
     },
     {

@@ -4,6 +4,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { equal, holds } from "../assert.ts";
 import type { Section } from "../check.ts";
 import type { Context, Shim } from "../rig/context.ts";
+import { processLine } from "../rig/left.ts";
 import { childrenOf, descriptorsOf, findCgroups, findMounts, findProcesses } from "../rig/machine.ts";
 import { until } from "../rig/wait.ts";
 
@@ -12,7 +13,7 @@ const pod = "io.kubernetes.cri.sandbox-id";
 /** What a check has on the machine, but for its bundles' files. */
 function inventory(t: Context): string[] {
   return [
-    ...findProcesses(t.token).map(({ pid, command, state }) => `process ${pid} (${state}): ${command}`),
+    ...findProcesses(t.token).map(processLine),
     ...findMounts(t.token).map((path) => `mount ${path}`),
     ...findCgroups(t.token)
       .filter((path) => /\/c\d+$/.test(path))

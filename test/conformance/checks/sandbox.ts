@@ -4,8 +4,8 @@ import { containerd } from "../../../proto/gen/supervisor.js";
 import { codeText, equal, holds } from "../assert.ts";
 import type { Section } from "../check.ts";
 import type { Context, Shim } from "../rig/context.ts";
-import { findCgroups, findMounts, findProcesses } from "../rig/machine.ts";
-import { until } from "../rig/wait.ts";
+import { nothingLeft } from "../rig/left.ts";
+import { findProcesses } from "../rig/machine.ts";
 import { StatusError } from "../rig/wire.ts";
 
 const messages = containerd.runtime.sandbox.v1;
@@ -44,15 +44,9 @@ async function started(t: Context): Promise<{ shim: Shim; pid: number }> {
   return { shim, pid: (await sandbox(shim, "StartSandbox", codec, { sandboxId: shim.id })).pid };
 }
 
-/** What is left of one container of a pod. */
-function left(t: Context, shim: Shim): string[] {
-  return [
-    ...findMounts(shim.bundle.path).map((path) => `mount ${path}`),
-    ...findCgroups(t.token)
-      .filter((path) => path.endsWith(`/${shim.id}`))
-      .map((path) => `cgroup ${path}`),
-    ...findProcesses(`/${t.token}/${shim.id}`).map(({ pid, command }) => `process ${pid}: ${command}`),
-  ];
+/** Waits until nothing is left of one container of a pod, whose processes are known by their cgroup. */
+async function goneFrom(t: Context, { id, bundle }: Shim): Promise<void> {
+  await nothingLeft(t, bundle, () => findProcesses(`/${t.token}/${id}`));
 }
 
 /** A pod whose second container is made on the connection of the first, as in a sandbox of version 3. */
@@ -144,10 +138,7 @@ export const sandboxes: Section = {
         const [first, second] = await pair(t);
         await second.kill();
         await second.task.delete(second.id);
-        await until("nothing to be left of the second", () => left(t, second).length === 0, {
-          timeout: 3000,
-          received: () => left(t, second).join("; "),
-        });
+        await goneFrom(t, second);
         equal("the status of the first", (await first.task.state(first.id)).status, "RUNNING");
       },
     },
@@ -161,10 +152,7 @@ export const sandboxes: Section = {
         if (first.found.version < 3) return t.skip("containerd calls `delete` for each container of a version 2 shim");
         await first.crash();
         await t.delete(first.bundle);
-        await until("nothing to be left of the second", () => left(t, second).length === 0, {
-          timeout: 3000,
-          received: () => left(t, second).join("; "),
-        });
+        await goneFrom(t, second);
       },
     },
   ],
