@@ -622,6 +622,7 @@ export const lifecycle: Section = {
       level: "must",
       title: "State is answered within 2 s while 20 execs start and end.",
       source: "core/runtime/v2/shim.go (io.containerd.timeout.task.state)",
+      alone: true,
       body: async (t) => {
         const shim = await t.run();
         const other = await t.connect(shim.bundle, shim.found);
