@@ -49,7 +49,7 @@ export const mounts: Section = {
     {
       id: "UN-2.ro",
       level: "must",
-      title: "`ro` among the options of a bind mount keeps init from writing.",
+      title: "A bind mount that has `ro` among its options keeps init from writing.",
       source: "core/mount/mount_linux.go (remount of bind mounts)",
       body: async (t) => {
         const shim = await t.start(t.bundle({ args: t.ending(`echo x >/etc/${t.token}`) }));
@@ -62,7 +62,7 @@ export const mounts: Section = {
     {
       id: "UN-2.loop",
       level: "must",
-      title: "`loop` among the options mounts a file, and Delete gives the loop device back.",
+      title: "A mount that has `loop` among its options mounts a file, and Delete gives the loop device back.",
       source: "core/mount/losetup_linux.go",
       body: async (t) => {
         const image = join(t.dir, "root.ext4");
