@@ -54,7 +54,7 @@ export const hardship: Section = {
       body: async (t) => {
         // In a mount namespace of the shim's own; a bind mount shows what is there, the shim itself perhaps.
         const script =
-          'for d in /tmp /var/tmp; do mount --bind "$d" "$d" && mount -o remount,bind,ro "$d" || exit 9; done; exec "$@"';
+          'for d in /tmp /var/tmp; do mount --rbind "$d" "$d" && mount -o remount,bind,ro "$d" || exit 9; done; exec "$@"';
         const through = ["unshare", "--mount", "sh", "-c", script, "sh"];
         const tried = await t.call(["--mount", "sh", "-c", script, "sh", "true"], { program: "unshare" });
         if (tried.exitCode !== 0) return t.skip(`/tmp cannot be made read-only: ${tried.stderr.trim()}`);

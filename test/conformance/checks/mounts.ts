@@ -4,8 +4,17 @@ import { existsSync, mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { equal, holds, matches, refused } from "../assert.ts";
 import type { Section } from "../check.ts";
+import type { Context } from "../rig/context.ts";
 import { findMounts } from "../rig/machine.ts";
 import { until } from "../rig/wait.ts";
+
+/** A mount as containerd's overlay snapshotter answers it, with the rootfs as its only layer. */
+function overlay(t: Context): { type: string; source: string; options: string[] } {
+  const [upper, work] = [join(t.dir, "upper"), join(t.dir, "work")];
+  for (const dir of [upper, work]) mkdirSync(dir, { recursive: true });
+  const options = [`workdir=${work}`, `upperdir=${upper}`, `lowerdir=${t.subject.rootfs}`];
+  return { type: "overlay", source: "overlay", options };
+}
 
 export const mounts: Section = {
   name: "mounts",
@@ -17,14 +26,11 @@ export const mounts: Section = {
         "An overlay is mounted as containerd's snapshotter asks for it: what init writes is in its upper directory.",
       source: "core/mount/mount_linux.go; plugins/snapshots/overlay",
       body: async (t) => {
-        const [upper, work] = [join(t.dir, "upper"), join(t.dir, "work")];
-        for (const dir of [upper, work]) mkdirSync(dir, { recursive: true });
-        const options = [`workdir=${work}`, `upperdir=${upper}`, `lowerdir=${t.subject.rootfs}`];
         const shim = await t.start(t.bundle({ args: t.ending("echo x >/written") }));
-        await shim.task.create({ ...shim.createRequest(), rootfs: [{ type: "overlay", source: "overlay", options }] });
+        await shim.task.create({ ...shim.createRequest(), rootfs: [overlay(t)] });
         await shim.task.start(shim.id);
         equal("the exit status", (await shim.task.wait(shim.id)).exitStatus, 0);
-        holds("the file in the upper directory", existsSync(join(upper, "written")), "it is not there");
+        holds("the file in the upper directory", existsSync(join(t.dir, "upper", "written")), "it is not there");
         await shim.task.delete(shim.id);
         equal("the mounts afterwards", findMounts(shim.bundle.path), []);
       },
@@ -118,7 +124,10 @@ export const mounts: Section = {
       title: "Delete unmounts what somebody has mounted below the rootfs.",
       source: "core/mount/mount_linux.go (UnmountRecursive)",
       body: async (t) => {
-        const shim = await t.run();
+        // An overlay is nobody else's: what is mounted in a bind would come up in every other one of a shared mount.
+        const shim = await t.start(t.bundle());
+        await shim.task.create({ ...shim.createRequest(), rootfs: [overlay(t)] });
+        await shim.task.start(shim.id);
         const path = join(shim.bundle.path, "rootfs", "tmp");
         const { exitCode, stderr } = Bun.spawnSync(["mount", "-t", "tmpfs", "tmpfs", path]);
         if (exitCode !== 0) return t.skip(stderr.toString());
