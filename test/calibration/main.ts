@@ -9,7 +9,7 @@
  * each run of a shim.
  */
 
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -32,6 +32,8 @@ interface Subject {
   readonly missing?: string;
   /** File of its known deviations. */
   readonly list?: string;
+  /** How it wants to be driven. */
+  readonly flags?: readonly string[];
 }
 
 async function containerdShim(version: string): Promise<Subject> {
@@ -48,16 +50,23 @@ async function containerdShim(version: string): Promise<Subject> {
   return { name, shim: join(stdout.trim(), "containerd-shim-runc-v2"), list };
 }
 
-function gvisorShim(): Subject {
+/** gVisor's, with the options that test/conformance/README.md has for it. */
+function gvisorShim(directory: string): Subject {
   const name = "containerd-shim-runsc-v1";
-  const shim = Bun.which(name);
-  return shim === null ? { name, missing: "it is not installed" } : { name, shim, list: join(lists, "runsc.json") };
+  const [shim, runsc] = [Bun.which(name), Bun.which("runsc")];
+  if (shim === null || runsc === null) return { name, missing: "it or runsc is not in PATH" };
+  const [toml, options] = [join(directory, "runsc.toml"), join(directory, "runsc-options.json")];
+  writeFileSync(toml, '[runsc_config]\n  network = "none"\n  overlay2 = "none"\n');
+  writeFileSync(options, JSON.stringify({ type_url: "io.containerd.runsc.v1.options", config_path: toml }));
+  const annotation = "io.kubernetes.cri.container-type=sandbox";
+  const flags = ["--options", options, "--runc", runsc, "--annotation", annotation];
+  return { name, shim, list: join(lists, "runsc.json"), flags };
 }
 
 /** Runs the kit once. @throws Error when it makes no report */
-async function runKit({ shim = "", list }: Subject, path: string): Promise<Report> {
+async function runKit({ shim = "", list, flags = [] }: Subject, path: string): Promise<Report> {
   const expected = list !== undefined && existsSync(list) ? ["--expected", list] : [];
-  const argv = ["conformance", "--shim", shim, ...expected, "--format", "json", "--report", path];
+  const argv = ["conformance", "--shim", shim, ...expected, ...flags, "--format", "json", "--report", path];
   const child = Bun.spawn([join(root, "dist", "berth"), ...argv], {
     env: { ...process.env },
     stdin: "ignore",
@@ -88,12 +97,11 @@ function differences(first: Report, later: Report): string[] {
 /** A row of the table. */
 function row({ name }: Subject, { results }: Report): string {
   const made = results.filter(({ outcome }) => outcome !== "skip");
-  const broken = (level: string): string =>
-    made
-      .filter((result) => result.outcome !== "pass" && result.level === level)
-      .map(({ id }) => id)
-      .sort()
-      .join(", ");
+  const broken = (level: string): string => {
+    const ids = made.filter((result) => result.outcome !== "pass" && result.level === level).map(({ id }) => id);
+    const rules = Map.groupBy(ids.sort(), (id) => id.split(".")[0]);
+    return [...rules].map(([rule, each]) => (each.length === 1 ? each[0] : `${rule} (${each.length})`)).join(", ");
+  };
   const kept = made.filter(({ outcome }) => outcome === "pass").length;
   return `| ${name} | ${kept} of ${made.length} | ${broken("must")} | ${broken("should")} |`;
 }
@@ -105,7 +113,7 @@ if (typeof criu !== "string") process.env["PATH"] = `${criu.directory}:${process
 const subjects: Subject[] = [
   { name: "containerd-shim-berth-v2", shim: join(root, "dist", "containerd-shim-berth-v2") },
   ...(await Promise.all(["1.6", "1.7", "2.1"].map(containerdShim))),
-  gvisorShim(),
+  gvisorShim(directory),
 ].filter(({ name }) => name.includes(options.shim ?? ""));
 const tally = { passed: 0, failed: 0, skipped: 0 };
 const rows: string[] = [];
