@@ -8,6 +8,7 @@ const style = `
 :root { color-scheme: light dark; --line: #8884; --pass: #2a7d2a; --fail: #c62828; --soft: #b26a00; --dim: #888 }
 body { font: 14px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 80em; padding: 0 1em }
 table { border-collapse: collapse; width: 100% }
+table.glance { width: auto; margin-bottom: 2em }
 th, td { text-align: left; vertical-align: top; padding: .2em .6em; border-bottom: 1px solid var(--line) }
 thead th { position: sticky; top: 0; background: Canvas }
 th[colspan] { padding-top: 1.2em; font-size: 1.1em }
@@ -48,11 +49,32 @@ export function htmlReport(reports: readonly Report[]): string {
 <title>Conformance of shims</title><style>${style}</style></head><body>
 <h1>Conformance of shims</h1>
 <ul>${about.join("")}</ul>
+<table class="glance"><thead><tr><th>Section</th>${heads.join("")}</tr></thead><tbody>
+${[...sectionsOf([...rows.values()]).keys()].map((name) => glance(name, reports)).join("\n")}
+</tbody></table>
 <table><thead><tr><th>Check</th><th>Rule</th>${heads.join("")}</tr></thead><tbody>
 ${sections.join("\n")}
 </tbody></table>
 </body></html>
 `;
+}
+
+/** One section at a glance: how many of its checks each shim keeps, and the worst of what it does not. */
+function glance(section: string, reports: readonly Report[]): string {
+  const cells = reports.map(({ results }) => {
+    const made = results.filter((result) => result.section === section && result.outcome !== "skip");
+    if (made.length === 0) return "<td></td>";
+    const kept = made.filter(({ outcome }) => outcome === "pass").length;
+    const kinds = made.map(kindOf);
+    const worst = ["error", "fail", "passed-unexpectedly", "soft", "expected"].find((kind) => kinds.includes(kind));
+    return `<td class="o ${worst ?? "pass"}">${kept === made.length ? kept : `${kept} of ${made.length}`}</td>`;
+  });
+  return `<tr><td>${escapeMarkup(section)}</td>${cells.join("")}</tr>`;
+}
+
+/** The class of an outcome: a SHOULD that fails is not as bad as a MUST. */
+function kindOf({ outcome, level }: Result): string {
+  return outcome === "fail" && level === "should" ? "soft" : outcome;
 }
 
 function tally({ results }: Report): string {
@@ -69,8 +91,8 @@ function row(check: Result, columns: readonly Map<string, Result>[], reports: re
 
 function cell(result: Result | undefined, shim: string): string {
   if (result === undefined) return "<td></td>";
-  const { outcome, level } = result;
-  const kind = outcome === "fail" && level === "should" ? "soft" : outcome;
+  const { outcome } = result;
+  const kind = kindOf(result);
   if (outcome === "pass") return `<td class="o pass">pass</td>`;
   const text = outcome === "skip" ? (result.reason ?? "") : failureLines(result, shim).join("\n");
   return `<td class="o ${kind}"><details><summary>${words[outcome]}</summary><pre>${escapeMarkup(text)}</pre></details></td>`;

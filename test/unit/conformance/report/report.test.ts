@@ -105,6 +105,14 @@ describe("html", () => {
     for (const { id } of results) expect(page.split(`<td class="id">${id}</td>`)).toHaveLength(2);
   });
 
+  test("begins with the sections, and what is worst in each", () => {
+    const page = render(report, "html");
+    expect(page).toContain('<tr><td>first</td><td class="o fail">1 of 3</td></tr>');
+    expect(page).toContain('<tr><td>second</td><td class="o error">0 of 3</td></tr>');
+    const kept = render({ ...report, results: results.slice(0, 1) }, "html");
+    expect(kept).toContain('<tr><td>first</td><td class="o pass">1</td></tr>');
+  });
+
   test("has a column for each shim, and a row for what only one has", () => {
     const other = {
       ...report,
