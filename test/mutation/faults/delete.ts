@@ -122,9 +122,21 @@ export const deleteFaults: readonly Fault[] = [
       return { exitCode: 0, stdout: DeleteResponse.encode({ exitStatus: 137, exitedAt }).finish(), stderr: "" };
     },
   },
-  { name: "delete leaves a mount", by: ["DL-3.after-start", "DL-3.after-create"], answer: leaves(leaveMount) },
-  { name: "delete leaves a cgroup", by: ["DL-3.after-start", "DL-3.after-create"], answer: leaves(leaveCgroup) },
-  { name: "delete leaves a process", by: ["DL-3.after-start", "DL-3.after-create"], answer: leaves(leaveProcess) },
+  {
+    name: "delete leaves a mount",
+    by: ["DL-3.after-start", "DL-3.after-create", "DL-3.after-delete", "LK-1.containers"],
+    answer: leaves(leaveMount),
+  },
+  {
+    name: "delete leaves a cgroup",
+    by: ["DL-3.after-start", "DL-3.after-create", "DL-3.after-the-exit"],
+    answer: leaves(leaveCgroup),
+  },
+  {
+    name: "delete leaves a process",
+    by: ["DL-3.after-start", "DL-3.after-create", "DL-3.while-it-has-an-exec"],
+    answer: leaves(leaveProcess),
+  },
   {
     name: "delete removes the bundle",
     by: ["DL-3.after-start", "DL-3.before-create"],

@@ -156,6 +156,17 @@ export const eventFaults: readonly Fault[] = [
     event: (event, deliver) => deliver(event).catch(() => 0),
   },
   {
+    name: "an event is given up after twenty seconds",
+    by: ["EV-3.minute"],
+    event: async (event, deliver) => {
+      const key = JSON.stringify(event.body);
+      const { memory } = event.served;
+      if (!memory.has(key)) memory.set(key, performance.now());
+      const age = performance.now() - Number(memory.get(key));
+      return age > 20_000 ? 0 : await deliver(event);
+    },
+  },
+  {
     name: "events that waited are overtaken",
     by: ["EV-3.order"],
     event: async (event, deliver) => {

@@ -1,6 +1,7 @@
 /** All faults, section by section as the kit has them. */
 
 import type { Fault } from "../fault.ts";
+import { cellFaults } from "./cells.ts";
 import { deleteFaults, groupFaults } from "./delete.ts";
 import { eventFaults } from "./events.ts";
 import { exitFaults } from "./exits.ts";
@@ -29,6 +30,7 @@ export const allFaults: readonly Fault[] = [
   ...wireFaults,
   ...lifeFaults,
   ...stateFaults,
+  ...cellFaults,
   ...eventFaults,
   ...exitFaults,
   ...stdioFaults,

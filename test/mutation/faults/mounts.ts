@@ -1,8 +1,10 @@
 /** Faults of rootfs[], and of the options that Create is given. */
 
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Fault } from "../fault.ts";
 import { Reply, type RequestOf, type RpcCall } from "../rpc.ts";
-import { asks } from "./make.ts";
+import { accepts, asks } from "./make.ts";
 
 type Mount = RequestOf<"Create">["rootfs"][number];
 
@@ -94,5 +96,21 @@ export const mountFaults: readonly Fault[] = [
     by: ["OPT-2.unknown"],
     // Of the same length, since a length stands before it.
     rpc: genericOptions((value) => value.replace("NoSuchKey = true", "NoPivotRoot=true")),
+  },
+  {
+    name: "the rootfs is mounted twice",
+    by: ["T-CRE-2.rootfs"],
+    also: ["*"],
+    rpc: asks("Create", (request) => {
+      request.rootfs = [...request.rootfs, ...request.rootfs];
+    }),
+  },
+  {
+    name: "a container without config.json is told to be there",
+    by: ["T-CRE-4.no-config"],
+    rpc: accepts("Create", {
+      fields: { pid: 1 },
+      when: (call) => !existsSync(join(call.request("Create").bundle, "config.json")),
+    }),
   },
 ];

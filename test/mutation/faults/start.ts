@@ -1,11 +1,12 @@
 /** Faults of `start`, `-info`, `-v`, and of the process that serves. */
 
-import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { containerd } from "../../../proto/gen/shim.js";
 import { tokenVariable } from "../../conformance/rig/bundle.ts";
 import { bytesField, concat, readFields, varintField } from "../../conformance/rig/wire.ts";
 import type { BinaryAnswer, BinaryCall, Fault } from "../fault.ts";
+import { Reply } from "../rpc.ts";
 import { swallows } from "./make.ts";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -244,13 +245,13 @@ export const startFaults: readonly Fault[] = [
   },
   {
     name: "Shutdown is taken and nothing ends",
-    by: ["SK-7.unused", "T-SHU-1.ends"],
+    by: ["SK-7.unused", "T-SHU-1.ends", "SK-3.ends"],
     timeout: 12,
     rpc: swallows("Shutdown"),
   },
   {
     name: "a shim that ends leaves its socket",
-    by: ["SK-7.shutdown"],
+    by: ["SK-7.shutdown", "SK-7.group"],
     also: ["SK-7.*", "DL-8"],
     ended: ({ socket }) => {
       if (!existsSync(socket)) writeFileSync(socket, "");
@@ -272,4 +273,48 @@ export const startFaults: readonly Fault[] = [
     standIn: 'trap "kill -9 $SHIM" USR1; while kill -0 "$SHIM"; do sleep 0.02; done',
   },
   { name: "the shim is never idle", by: ["PR-11.idle"], standIn: "while :; do :; done" },
+  {
+    name: "start announces version 4 to 2.0 and later",
+    by: ["ST-4.2.0", "ST-4.2.2"],
+    also: ["*"],
+    answer: (answer, call) => {
+      if (afterMeeting(call) && call.env["MAX_SHIM_VERSION"] !== undefined) json(4)(answer, call);
+    },
+  },
+  {
+    name: "the socket of a long id has a long path",
+    by: ["SK-1.length"],
+    answer: (answer, call) => {
+      if (started(call, answer) && call.id.length > 60)
+        answer.stdout = bytes(`unix:///run/containerd/s/${call.id}${call.id}`);
+    },
+  },
+  {
+    name: "a plain file in the socket's place makes start fail",
+    by: ["SK-2.not-a-socket"],
+    call: ({ action, argv, namespace, id }) => {
+      const address = argv[argv.indexOf("-address") + 1] ?? "";
+      const name = new Bun.CryptoHasher("sha256").update([address, namespace, id].join("/")).digest("hex");
+      const stat = statSync(join("/run/containerd/s", name), { throwIfNoEntry: false });
+      return action === "start" && stat?.isFile() ? says(1, "it is no socket\n") : undefined;
+    },
+  },
+  {
+    name: "a shim that ends leaves its debug socket",
+    by: ["SK-7.debug"],
+    ended: ({ call: { argv, namespace, id } }) => {
+      const address = argv[argv.indexOf("-address") + 1] ?? "";
+      const name = new Bun.CryptoHasher("sha256").update([address, namespace, id, "debug"].join("/")).digest("hex");
+      if (argv.includes("-debug")) writeFileSync(join("/run/containerd/s", name), "");
+    },
+  },
+  {
+    name: "the version that start announces is not served",
+    by: ["TT-7.announced"],
+    also: ["*"],
+    answer: (answer, call) => {
+      if (afterMeeting(call)) json(3)(answer, call);
+    },
+    rpc: async (call, next) => (call.service.includes(".v3.") ? Reply.refusal(12) : await next()),
+  },
 ];

@@ -1,6 +1,7 @@
 /** Faults of stdio. */
 
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import type { Fault } from "../fault.ts";
 import { wrapsInit } from "./life.ts";
 import { asks, swallows } from "./make.ts";
@@ -115,5 +116,38 @@ export const stdioFaults: readonly Fault[] = [
     rpc: asks("Create", (request) => {
       if (request.stderr === "") request.stdout = "";
     }),
+  },
+  {
+    name: "init without stdio waits for input",
+    by: ["IO-1.null"],
+    rpc: asks("Create", (request) => {
+      if (request.stdin !== "" || request.stdout !== "") return;
+      request.stdin = join(request.bundle, "stdin");
+      Bun.spawnSync(["mkfifo", request.stdin]);
+    }),
+  },
+  {
+    name: "of two outputs into one FIFO one is lost",
+    by: ["IO-1.same"],
+    rpc: asks("Create", (request) => {
+      if (request.stdout === request.stderr && request.stdout.startsWith("/")) request.stderr = "";
+    }),
+  },
+  {
+    name: "a FIFO that is not there holds up Create for ever",
+    by: ["IO-2.missing"],
+    rpc: async (call, next) => {
+      const path = call.is("Create") ? (call.request("Create").stdout ?? "") : "";
+      return path.startsWith("/") && !existsSync(path) ? undefined : await next();
+    },
+  },
+  {
+    name: "State takes three seconds",
+    by: ["IO-4.slow", "T-STT-4"],
+    also: ["*"],
+    rpc: async (call, next) => {
+      if (call.is("State")) await Bun.sleep(3000);
+      return await next();
+    },
   },
 ];
