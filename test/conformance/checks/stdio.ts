@@ -288,7 +288,8 @@ export const stdio: Section = {
         first.write("first\n");
         await stdout.until("first\n");
         first.close();
-        await Bun.sleep(100);
+        // Longer than the shim takes to see that nobody writes.
+        await Bun.sleep(400);
         const second = await FifoWriter.open(stdin);
         t.defer(() => second.close());
         second.write("second\n");

@@ -7,7 +7,7 @@ import { tokenVariable } from "../../conformance/rig/bundle.ts";
 import { bytesField, concat, readFields, varintField } from "../../conformance/rig/wire.ts";
 import type { BinaryAnswer, BinaryCall, Fault } from "../fault.ts";
 import { Reply } from "../rpc.ts";
-import { swallows } from "./make.ts";
+import { answers, swallows } from "./make.ts";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const text = (from: Uint8Array): string => new TextDecoder().decode(from);
@@ -316,5 +316,21 @@ export const startFaults: readonly Fault[] = [
       if (afterMeeting(call)) json(3)(answer, call);
     },
     rpc: async (call, next) => (call.service.includes(".v3.") ? Reply.refusal(12) : await next()),
+  },
+  {
+    name: "the shim stays in the process group of its caller",
+    by: ["ST-10.session"],
+    also: ["*"],
+    // What start leaves running is the shim by the answer of Connect.
+    answer: (answer, call) => {
+      if (!started(call, answer) || !afterMeeting(call)) return;
+      const env = { [tokenVariable]: call.namespace };
+      const { pid } = Bun.spawn(["sleep", "1000"], { env, stdin: "ignore", stdout: "ignore", stderr: "ignore" });
+      writeFileSync(join(call.cwd, "left-running"), String(pid));
+    },
+    rpc: answers("Connect", (answer, { wire }) => {
+      const path = join(wire.served.call.cwd, "left-running");
+      if (existsSync(path)) answer.shimPid = Number(readFileSync(path, "utf8"));
+    }),
   },
 ];

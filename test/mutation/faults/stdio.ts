@@ -2,9 +2,44 @@
 
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Fault } from "../fault.ts";
+import { descriptorsOf, isAlive } from "../../conformance/rig/machine.ts";
+import { concat, encodeRequest, frame, frameType, varintField } from "../../conformance/rig/wire.ts";
+import type { Fault, Served } from "../fault.ts";
+import { dialUpstream } from "../link.ts";
+import type { Method } from "../rpc.ts";
 import { wrapsInit } from "./life.ts";
-import { asks, swallows } from "./make.ts";
+import { afterwards, asks, ofInit, swallows } from "./make.ts";
+
+/** True when the kit, whose pid stands in the namespace, has the FIFO open. */
+function isReadByKit(path: string, namespace: string): boolean {
+  return descriptorsOf(Number.parseInt(namespace.split("-")[1] ?? "", 36)).includes(path);
+}
+
+/** Does something with init when the kit has read its stdout, and reads it no more. */
+function whenUnread(act: (pid: number) => void): NonNullable<Fault["rpc"]> {
+  return async (call, next) => {
+    const reply = await next();
+    const path = call.is("Create") ? call.request("Create").stdout : "";
+    if (!path.startsWith("/") || reply.code !== 0) return reply;
+    const { pid } = reply.answer("Create");
+    let wasRead = false;
+    const timer = setInterval(() => {
+      const isRead = isReadByKit(path, call.wire.served.call.namespace);
+      wasRead ||= isRead;
+      if (isRead || !wasRead) return;
+      clearInterval(timer);
+      act(pid);
+    }, 20);
+    return reply;
+  };
+}
+
+/** Makes a call of the good shim that the kit knows nothing of. */
+async function callBehind({ realSocket }: Served, method: Method, payload: Uint8Array): Promise<void> {
+  const link = await dialUpstream(realSocket, { data: () => link.close(), close: () => undefined });
+  const request = { service: "containerd.task.v2.Task", method, payload };
+  link.write(frame(1, frameType.request, encodeRequest(request)));
+}
 
 export const stdioFaults: readonly Fault[] = [
   {
@@ -149,5 +184,19 @@ export const stdioFaults: readonly Fault[] = [
       if (call.is("State")) await Bun.sleep(3000);
       return await next();
     },
+  },
+  {
+    name: "a process dies with its reader",
+    by: ["IO-2.vanished"],
+    also: ["IO-1.fifo"],
+    rpc: whenUnread((pid) => void (isAlive(pid) && process.kill(pid, "SIGKILL"))),
+  },
+  {
+    name: "stdin ends with its first client",
+    by: ["IO-6.reopen"],
+    // The shim's own end of the FIFO is what keeps it open: CloseIO takes that away, and no more.
+    rpc: afterwards("Start", async (served, call) => {
+      if (ofInit(call)) await callBehind(served, "CloseIO", concat(call.payload, varintField(3, 1)));
+    }),
   },
 ];
