@@ -36,7 +36,10 @@ const signalChecks: readonly Check[] = (
   source: reaper,
   body: async (t) => {
     const shim = await t.run();
-    await shim.exec("e1", ["sleep", "100"]);
+    const stdout = t.reader("out");
+    await shim.exec("e1", t.script("echo ready; exec sleep 100"), t.outputs(stdout));
+    // Until then it may still be runc, whose language's runtime makes something else of SIGSEGV.
+    await stdout.until("ready\n");
     await shim.task.kill(shim.id, number, { execId: "e1" });
     equal("the exit status of the exec", (await shim.task.wait(shim.id, "e1")).exitStatus, 128 + number);
   },
