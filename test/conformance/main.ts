@@ -1,7 +1,7 @@
 /** `berth conformance`: drives a shim as containerd would, without containerd, and says where it keeps the contract. */
 
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { release } from "node:os";
+import { release, totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { select, Violation } from "./check.ts";
 import { sections } from "./checks/sections.ts";
@@ -23,8 +23,8 @@ import { type Listed, type Place, runChecks } from "./runner.ts";
 const base = "/run/berth-conformance";
 /** Lines of the transcript that a failure quotes. */
 const quoted = 6;
-/** What a shim is killed for: the machine is not its own. */
-const maxMemory = 2 * 2 ** 30;
+/** Bytes that a shim is killed for: the machine is not its own. */
+const maxMemory = Math.min(2 * 2 ** 30, totalmem() / 4);
 /** Milliseconds between two looks at what processes have. */
 const memoryPause = 100;
 
@@ -151,7 +151,7 @@ class Run {
       for (const { transcript } of owners) {
         transcript.add(
           "note",
-          `killed for having more than ${maxMemory / 2 ** 20} MiB of memory: process ${pid}: ${command}`,
+          `killed for having more than ${Math.round(maxMemory / 2 ** 20)} MiB of memory: process ${pid}: ${command}`,
         );
       }
     }

@@ -124,7 +124,7 @@ export const deleteFaults: readonly Fault[] = [
   },
   {
     name: "delete leaves a mount",
-    by: ["DL-3.after-start", "DL-3.after-create", "DL-3.after-delete", "LK-1.containers"],
+    by: ["DL-3.after-start", "DL-3.after-create", "DL-3.after-delete"],
     answer: leaves(leaveMount),
   },
   {
@@ -134,7 +134,7 @@ export const deleteFaults: readonly Fault[] = [
   },
   {
     name: "delete leaves a process",
-    by: ["DL-3.after-start", "DL-3.after-create", "DL-3.while-it-has-an-exec"],
+    by: ["DL-3.after-start", "DL-3.after-create", "DL-3.while-it-has-an-exec", "LK-1.containers"],
     answer: leaves(leaveProcess),
   },
   {
