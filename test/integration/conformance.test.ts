@@ -1,7 +1,16 @@
 /** The command `berth conformance`, as a person calls it: a good shim, and things that are none. */
 
 import { describe, expect } from "bun:test";
-import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { run } from "../lib/command.ts";
 import { root } from "../lib/paths.ts";
@@ -107,10 +116,20 @@ describe("berth conformance", () => {
   );
 
   test("without root it is told in one sentence", async () => {
-    const argv = ["--reuid=65534", "--regid=65534", "--clear-groups", berth, "conformance", "--shim", shimBinary];
-    const { exitCode, stderr } = await run(["setpriv", ...argv]);
-    expect(stderr).toBe("berth conformance: run it as root: it makes mounts, cgroups and containers\n");
-    expect(exitCode).toBe(2);
+    // Where anybody can get at it: the repository may lie in a directory of root's own.
+    const dir = mkdtempSync("/tmp/berth-test-nobody-");
+    try {
+      chmodSync(dir, 0o755);
+      copyFileSync(berth, join(dir, "berth"));
+      chmodSync(join(dir, "berth"), 0o755);
+      const user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+      const argv = [join(dir, "berth"), "conformance", "--shim", shimBinary];
+      const { exitCode, stderr } = await run(["setpriv", ...user, ...argv], { cwd: "/" });
+      expect(stderr).toBe("berth conformance: run it as root: it makes mounts, cgroups and containers\n");
+      expect(exitCode).toBe(2);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
   });
 
   test("a shim that is not there is told in one sentence", async () => {
