@@ -7,9 +7,7 @@ import { descriptorsOf, findCgroups } from "../../conformance/rig/machine.ts";
 import type { Fault } from "../fault.ts";
 import { Reply } from "../rpc.ts";
 import { leaveMount, leaveProcess } from "./leave.ts";
-import { afterDeleteIn, asks, ofInit } from "./make.ts";
-
-const { Options } = containerd.runc.v1;
+import { afterDeleteIn, createOptions, ofInit } from "./make.ts";
 
 /** True when a directory takes a new file of 4096 bytes. */
 function isWritable(directory: string): boolean {
@@ -109,13 +107,9 @@ export const hardshipFaults: readonly Fault[] = [
       call.stdin = new Uint8Array();
       return undefined;
     },
-    rpc: asks("Create", (request) => {
-      const { options } = request;
-      if (options?.type_url !== "containerd.runc.v1.Options") return;
-      const decoded = Options.decode(options.value ?? new Uint8Array());
-      decoded.ioUid = 0;
-      decoded.ioGid = 0;
-      request.options = { type_url: options.type_url, value: Options.encode(decoded).finish() };
+    rpc: createOptions((options) => {
+      options.ioUid = 0;
+      options.ioGid = 0;
     }),
   },
   {

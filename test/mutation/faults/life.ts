@@ -2,24 +2,10 @@
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { containerd } from "../../../proto/gen/shim.js";
 import type { Fault } from "../fault.ts";
 import { Reply, type RpcCall } from "../rpc.ts";
 import { leaveCgroup, leaveMount, leaveProcess, leaveState } from "./leave.ts";
-import { afterwards, answers, asks, ofInit, swallows } from "./make.ts";
-
-const { Options } = containerd.runc.v1;
-
-/** Changes runc's options of Create. */
-function createOptions(change: (options: ReturnType<typeof Options.decode>) => void): NonNullable<Fault["rpc"]> {
-  return asks("Create", (request) => {
-    const { options } = request;
-    if (options?.type_url !== "containerd.runc.v1.Options") return;
-    const decoded = Options.decode(options.value ?? new Uint8Array());
-    change(decoded);
-    request.options = { type_url: options.type_url, value: Options.encode(decoded).finish() };
-  });
-}
+import { afterwards, answers, asks, createOptions, ofInit, swallows } from "./make.ts";
 
 /** Changes the OCI process of an Exec. */
 function execProcess(change: (process: Record<string, unknown>) => void): NonNullable<Fault["rpc"]> {

@@ -1,7 +1,10 @@
 /** What faults are made of. */
 
+import { containerd } from "../../../proto/gen/shim.js";
 import type { Deliver, Fault, Served, ShimEvent } from "../fault.ts";
 import { type AnswerOf, type Method, Reply, type RequestOf, type RpcCall } from "../rpc.ts";
+
+const { Options } = containerd.runc.v1;
 
 type Rpc = NonNullable<Fault["rpc"]>;
 type OnEvent = NonNullable<Fault["event"]>;
@@ -21,6 +24,17 @@ export function asks<M extends Method>(method: M, change: (request: RequestOf<M>
     if (call.is(method)) call.edit(method, (request) => change(request, call));
     return next();
   };
+}
+
+/** Changes runc's options of Create. */
+export function createOptions(change: (options: ReturnType<typeof Options.decode>) => void): Rpc {
+  return asks("Create", (request) => {
+    const { options } = request;
+    if (options?.type_url !== "containerd.runc.v1.Options") return;
+    const decoded = Options.decode(options.value ?? new Uint8Array());
+    change(decoded);
+    request.options = { type_url: options.type_url, value: Options.encode(decoded).finish() };
+  });
 }
 
 /** Tells one code for another. */

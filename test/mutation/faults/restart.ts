@@ -106,15 +106,9 @@ export const checkpointFaults: readonly Fault[] = [
     name: "a checkpoint ends the container",
     needs: "criu",
     by: ["CP-1.running"],
-    rpc: async (call, next) => {
-      if (call.is("Checkpoint")) {
-        call.edit("Checkpoint", (request) => {
-          const value = new Uint8Array([8, 1]);
-          request.options = { type_url: "containerd.runc.v1.CheckpointOptions", value };
-        });
-      }
-      return await next();
-    },
+    rpc: asks("Checkpoint", (request) => {
+      request.options = { type_url: "containerd.runc.v1.CheckpointOptions", value: new Uint8Array([8, 1]) };
+    }),
   },
   {
     name: "a checkpoint is not told of",
