@@ -9,13 +9,14 @@
  * each run of a shim.
  */
 
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Report, Result } from "../conformance/result.ts";
 import { run } from "../lib/command.ts";
 import { findCriu } from "../lib/criu.ts";
+import { runKit } from "../lib/kit.ts";
 import { root } from "../lib/paths.ts";
 import { summary } from "../lib/runner/tally.ts";
 import { findTool } from "../lib/tools.ts";
@@ -64,18 +65,11 @@ function gvisorShim(directory: string): Subject {
 }
 
 /** Runs the kit once. @throws Error when it makes no report */
-async function runKit({ shim = "", list, flags = [] }: Subject, path: string): Promise<Report> {
+async function calibrate({ shim = "", list, flags = [] }: Subject, path: string): Promise<Report> {
   const expected = list !== undefined && existsSync(list) ? ["--expected", list] : [];
-  const argv = ["conformance", "--shim", shim, ...expected, ...flags, "--format", "json", "--report", path];
-  const child = Bun.spawn([join(root, "dist", "berth"), ...argv], {
-    env: { ...process.env },
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: "pipe",
-  });
-  const [said] = await Promise.all([child.stderr.text(), child.exited]);
-  if (!existsSync(path)) throw new Error(`the kit made no report: ${said.trim()}`);
-  return JSON.parse(readFileSync(path, "utf8")) as Report;
+  const { report, said } = await runKit(shim, path, [...expected, ...flags]);
+  if (report === undefined) throw new Error(`the kit made no report: ${said.trim()}`);
+  return report;
 }
 
 /** What is wrong with a result; undefined when it is as it should be. */
@@ -125,7 +119,7 @@ for (const subject of subjects) {
   }
   let first: Report | undefined;
   for (let time = 1; time <= Number(options.times); time++) {
-    const report = await runKit(subject, join(directory, `${subject.name.replaceAll(" ", "-")}-${time}.json`));
+    const report = await calibrate(subject, join(directory, `${subject.name.replaceAll(" ", "-")}-${time}.json`));
     const wrong = [
       ...report.results.flatMap((result) => complaint(result) ?? []),
       ...(first === undefined ? [] : differences(first, report)),

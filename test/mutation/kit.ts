@@ -3,8 +3,9 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { names } from "../conformance/check.ts";
-import type { Report, Result } from "../conformance/result.ts";
+import type { Result } from "../conformance/result.ts";
 import { findMounts, findProcesses } from "../conformance/rig/machine.ts";
+import { runKit } from "../lib/kit.ts";
 import { root } from "../lib/paths.ts";
 import type { Fault } from "./fault.ts";
 
@@ -55,7 +56,7 @@ export async function judge(fault: Fault, { signal, checks, jobs = 1 }: JudgeOpt
   mkdirSync(state, { recursive: true });
   const only = checks ?? [...new Set([...fault.by, ...controls])];
   const flags = ["--only", only.join(","), "--timeout", String(fault.timeout ?? 10), "--jobs", String(jobs)];
-  const { pid, report, said } = await runKit(makeShim(fault, state), state, flags, signal);
+  const { pid, report, said } = await runKit(makeShim(fault, state), join(state, "report.json"), flags, signal);
   const wrong = report === undefined ? [`the kit made no report: ${said}`] : compare(fault, report.results);
   const left = await leftOf(state, pid);
   const log = existsSync(join(state, "log")) ? readFileSync(join(state, "log"), "utf8").trim() : "";
@@ -73,28 +74,6 @@ function makeShim({ name }: Fault, state: string): string {
   writeFileSync(path, `#!/bin/sh\nexec ${quoted.join(" ")} "$@"\n`);
   chmodSync(path, 0o755);
   return path;
-}
-
-async function runKit(
-  shim: string,
-  state: string,
-  flags: readonly string[],
-  signal?: AbortSignal,
-): Promise<{ pid: number; report: Report | undefined; said: string }> {
-  const path = join(state, "report.json");
-  const argv = ["--shim", shim, "--report", path, ...flags];
-  const child = Bun.spawn([join(root, "dist", "berth"), "conformance", ...argv], {
-    env: { ...process.env },
-    stdin: "ignore",
-    stdout: "ignore",
-    stderr: "pipe",
-  });
-  const stop = (): void => child.kill("SIGINT");
-  signal?.addEventListener("abort", stop, { once: true });
-  const [said] = await Promise.all([child.stderr.text(), child.exited]);
-  signal?.removeEventListener("abort", stop);
-  const report = existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Report) : undefined;
-  return { pid: child.pid, report, said };
 }
 
 /** What is wrong: a check that should have failed and did not, or one that had no reason to. */

@@ -28,6 +28,24 @@ const dialectChecks: readonly Check[] = Object.values<Dialect>(dialects).map((di
   body: (t) => startsAs(t, dialect),
 }));
 
+const survivedSignals: readonly Check[] = (
+  [
+    ["SIGPIPE", "SIGPIPE does not end a shim."],
+    ["SIGUSR1", "SIGUSR1, which asks for a dump, does not end a shim."],
+  ] as const
+).map(([signal, title]) => ({
+  id: `PR-5.${signal.toLowerCase()}`,
+  level: "must",
+  title,
+  source: "pkg/shim/shim_unix.go",
+  body: async (t) => {
+    const shim = await t.run();
+    process.kill(shim.pid, signal);
+    await Bun.sleep(100);
+    equal("the status of the task", (await shim.task.state(shim.id)).status, "RUNNING");
+  },
+}));
+
 export const invocation: Section = {
   name: "invocation",
   checks: [
@@ -339,30 +357,7 @@ export const invocation: Section = {
         await shim.ended(5000);
       },
     },
-    {
-      id: "PR-5.sigpipe",
-      level: "must",
-      title: "SIGPIPE does not end a shim.",
-      source: "pkg/shim/shim_unix.go",
-      body: async (t) => {
-        const shim = await t.run();
-        process.kill(shim.pid, "SIGPIPE");
-        await Bun.sleep(100);
-        equal("the status of the task", (await shim.task.state(shim.id)).status, "RUNNING");
-      },
-    },
-    {
-      id: "PR-5.sigusr1",
-      level: "must",
-      title: "SIGUSR1, which asks for a dump, does not end a shim.",
-      source: "pkg/shim/shim_unix.go",
-      body: async (t) => {
-        const shim = await t.run();
-        process.kill(shim.pid, "SIGUSR1");
-        await Bun.sleep(100);
-        equal("the status of the task", (await shim.task.state(shim.id)).status, "RUNNING");
-      },
-    },
+    ...survivedSignals,
     {
       id: "IN-1",
       level: "should",
