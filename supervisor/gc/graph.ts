@@ -1,6 +1,7 @@
 /** The graph of things as the database has it: its nodes, table by table, and the references of one node. */
 
 import { containerd } from "../../proto/gen/supervisor.js";
+import { isPinned } from "../image/pinned.ts";
 import type { Database } from "../store/database.ts";
 import { decodeLabels, type Labels } from "../store/labels.ts";
 import {
@@ -194,7 +195,7 @@ export class Graph {
       case "images": {
         const labels = labelsOf(row);
         const node: Node = { kind: "image", namespace, key: text(row, "name") };
-        if (!isExpired(labels, now)) return { node, roots: [node], parents: [] };
+        if (!isExpired(labels, now) || isPinned(labels)) return { node, roots: [node], parents: [] };
         return { node, roots: [], parents: backReferences(namespace, labels) };
       }
       case "ingests": {

@@ -51,6 +51,21 @@ test("an image that has expired goes with an event", async () => {
   await world.close();
 });
 
+test("R29: a pinned image stays, though it has expired", async () => {
+  const world = new World(1, 1);
+  const expired = `"containerd.io/gc.expire":"2020-01-01T00:00:00Z"`;
+  world.database.run(
+    `INSERT INTO images VALUES ('one', 'i', 'd', '{${expired},"io.cri-containerd.pinned":"pinned"}', x'')`,
+  );
+  world.database.run("INSERT INTO blobs VALUES ('one', 'd', 1, 1, 1, '{}')");
+  await world.collector.collect();
+  expect([...world.everything()].sort()).toEqual(["content one d", "image one i"]);
+  world.database.run(`UPDATE images SET labels = '{${expired},"io.cri-containerd.pinned":"no"}'`);
+  await world.collector.collect();
+  expect(world.everything().size).toBe(0);
+  await world.close();
+});
+
 test("a blob that another namespace has stays with that", async () => {
   const world = new World(1, 1);
   world.database.run("INSERT INTO blobs VALUES ('one', 'd', 1, 1, 1, '{}')");

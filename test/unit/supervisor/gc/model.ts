@@ -62,7 +62,8 @@ export function needed(database: Database, now: number, isWritten: (namespace: s
   }
   for (const image of images) {
     const id = at("image", image["namespace"], image["name"]);
-    if (!expired(things.get(id)?.labels ?? {})) keep(id);
+    const labels = things.get(id)?.labels ?? {};
+    if (!expired(labels) || labels["io.cri-containerd.pinned"] === "pinned") keep(id);
   }
   for (const ingest of ingests) {
     const [namespace, ref] = [String(ingest["namespace"]), String(ingest["ref"])];

@@ -218,7 +218,7 @@ export class World {
   }
 
   #label(): [string, string] {
-    switch (this.#pick(11)) {
+    switch (this.#pick(12)) {
       case 0:
         return ["containerd.io/gc.root", "x"];
       case 1:
@@ -238,6 +238,8 @@ export class World {
         return ["containerd.io/gc.expire", this.#one([past, future, "tomorrow"])];
       case 9:
         return ["containerd.io/gc.flat", "x"];
+      case 10:
+        return ["io.cri-containerd.pinned", this.#one(["pinned", "no"])];
       default:
         return [this.#one(["a", "containerd.io/gc.ref.contents", "containerd.io/gc.ref.contentx"]), this.#key()];
     }
