@@ -120,6 +120,7 @@ function tune(server: Server): void {
 export class GrpcServer {
   /** What ends the calls that run. */
   readonly #running = new Set<AbortController>();
+  readonly #handlers = new Map<string, UntypedHandler>();
   readonly #server: Server;
   readonly #observe: Observe;
   readonly #limits: MessageLimits;
@@ -143,6 +144,7 @@ export class GrpcServer {
     for (const [method, row] of Object.entries(services[name]) as [string, UntypedMethod][]) {
       const handler = (handlers as Record<string, unknown>)[method];
       if (handler === undefined) continue;
+      this.#handlers.set(`${name}/${method}`, handler as UntypedHandler);
       const observer = this.#observe(name, method, row.requestStream, row.responseStream);
       definition[method] = {
         path: `/${name}/${method}`,
@@ -163,6 +165,11 @@ export class GrpcServer {
     }
     this.#server.addService(definition, implementation);
     return this;
+  }
+
+  /** The handler of a method, for calls from inside the daemon (client/local.ts); undefined when there is none. */
+  handler(service: string, method: string): UntypedHandler | undefined {
+    return this.#handlers.get(`${service}/${method}`);
   }
 
   /**
