@@ -8,6 +8,8 @@ import type { Config } from "./config.ts";
 import { ContentStore } from "./content/store.ts";
 import { isWhole } from "./content/whole.ts";
 import { Diff } from "./diff/diff.ts";
+import { DiskRoom } from "./disk/room.ts";
+import { EdgeRooms } from "./edge.ts";
 import { Exchange } from "./event/exchange.ts";
 import { Collector } from "./gc/collector.ts";
 import type { Removed } from "./gc/sweep.ts";
@@ -61,6 +63,7 @@ export class Daemon {
   #tasks: TaskRoom | undefined;
   #restart: RestartMonitor | undefined;
   #containers: Containers | undefined;
+  #edge: EdgeRooms | undefined;
 
   private constructor(config: Config, log: LogWriter, database: Database) {
     this.#config = config;
@@ -88,7 +91,7 @@ export class Daemon {
     let daemon: Daemon | undefined;
     try {
       await clearSocket(config.grpc.address);
-      daemon = new Daemon(config, log, await openDatabase({ root: config.root, state: config.state, log }));
+      daemon = new Daemon(config, log, await openDatabase({ root, state, reserve: config.disk.reserve, log }));
       await daemon.#wire();
       await daemon.#listen();
       return daemon;
@@ -136,6 +139,7 @@ export class Daemon {
       tasks: async () => (room && containers ? meteredTasks(await room.tasks.list(), containers) : []),
       events: () => this.#exchange.depth,
       log: () => this.#log.state,
+      edge: async () => (await this.#edge?.families()) ?? [],
     });
   }
 
@@ -146,6 +150,7 @@ export class Daemon {
     const publisher = this.#exchange;
     // The collector itself needs the rooms that are made further down.
     const collector = { schedule: () => this.#collector?.schedule(), collect: async () => this.#collector?.collect() };
+    const disk = new DiskRoom({ config: this.#config, database, exchange: this.#exchange, log: this.#log });
     const namespaces = new Namespaces(database, publisher);
     // And the barrier, those of the snapshots.
     const settled = async (...snapshot: Parameters<Barrier["settled"]>) =>
@@ -158,7 +163,8 @@ export class Daemon {
       await allDecided();
     };
     const images = new Images({ database, publisher, namespaces, leases, collector, survives, backup: this.#backup });
-    const containers = new Containers({ database, publisher, namespaces, collector, settled });
+    const admit = (): Promise<void> => disk.admit("container");
+    const containers = new Containers({ database, publisher, namespaces, collector, admit, settled });
     const sandboxes = new Sandboxes({ database, namespaces });
     const content = await ContentStore.open({
       directory: join(root, "io.containerd.content.v1.content"),
@@ -166,6 +172,7 @@ export class Daemon {
       leases,
       namespaces,
       publisher,
+      admit: () => disk.admit("content"),
       allDecided,
       onError: (what, error) => this.#log.warn(what, { error: messageOf(error) }),
     });
@@ -228,11 +235,13 @@ export class Daemon {
     }
     this.#containers = containers;
 
-    registerServices(this.#server, {
+    const rooms = {
       ...{ config: this.#config, log: this.#log, exchange: this.#exchange },
       ...{ namespaces, leases, images, containers, sandboxes, content, diff },
       ...{ snapshots, snapshotters, activations, transfers, tasks, collector, configuredOptions },
-    });
+    };
+    registerServices(this.#server, rooms);
+    this.#edge = EdgeRooms.open({ ...rooms, server: this.#server, database, disk });
   }
 
   /** Records for a check, when layers are on disk, or it is clear that they are not. */
@@ -269,6 +278,7 @@ export class Daemon {
   async stop(): Promise<void> {
     this.#trimmer.stop();
     await Promise.all([this.#server.stop(STOP_GRACE_MS), this.#aside?.stop()]);
+    await this.#edge?.stop();
     await this.#restart?.stop();
     await this.#tasks?.stop();
     await this.#collector?.close();

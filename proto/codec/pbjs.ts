@@ -44,6 +44,8 @@ export const modules: Readonly<Record<string, readonly string[]>> = {
   cgroups2: ["containerd/cgroups2.proto"],
   supervisor: [
     ...services,
+    "berth/disk.proto",
+    "berth/repair.proto",
     "grpc/health.proto",
     "containerd/task.proto",
     "containerd/process.proto",

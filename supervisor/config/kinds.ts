@@ -94,6 +94,21 @@ export function size(from: number, to: number): Kind<number> {
   };
 }
 
+/** How full a file system may be: by the part of it that is used, or by the room that is left. */
+export type Watermark = { readonly percent: number } | { readonly free: number };
+
+/** A watermark: `"85%"` used, or `"2GiB"` left. */
+export const watermark: Kind<Watermark> = {
+  expected: 'the part of a file system that is used, such as "85%", or the room that is left, such as "2GiB"',
+  read: (value) => {
+    if (typeof value !== "string") return undefined;
+    const [, percent] = /^(\d{1,3}(?:\.\d+)?)%$/.exec(value) ?? [];
+    if (percent !== undefined) return within(Number(percent), 1, 100) ? { percent: Number(percent) } : undefined;
+    const free = inRange(measure(value, byteUnits), 1, 2 ** 60);
+    return free === undefined ? undefined : { free };
+  },
+};
+
 const timeUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 /** A size in the largest unit that divides it. */

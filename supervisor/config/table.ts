@@ -16,6 +16,7 @@ import {
   type TomlValue,
   table,
   text,
+  watermark,
 } from "./kinds.ts";
 
 /** One key. */
@@ -132,6 +133,26 @@ export const configuration = {
     backoff_min: key(duration, "100ms", "Wait before the first restart."),
     backoff_max: key(duration, "1m", "The wait doubles up to this."),
     backoff_reset: key(duration, "10s", "A task that ran this long starts again from the shortest wait."),
+  }),
+  disk: section("How full the file systems of root and state may become.", {
+    high_watermark: key(watermark, "85%", "Above it room is made: garbage, images that nobody uses, rotated logs go."),
+    low_watermark: key(watermark, "80%", "Room is made until it is below this."),
+    critical: key(watermark, "95%", "Above it pulls, imports and new containers are refused. Removals always work."),
+    reserve: key(
+      size(4 << 20, 1 << 30),
+      "16MiB",
+      "Room that is kept for removals on a full disk; at most a fiftieth of the disk, or 4MiB.",
+    ),
+    check_interval: key(
+      duration,
+      "1m",
+      "How often it is looked while containers run, whose logs and files may grow; otherwise after writes alone.",
+    ),
+    keep_images: key(
+      duration,
+      "10m",
+      "An image that was pulled, imported or used this short a time ago is not evicted.",
+    ),
   }),
   diff: section("Limits on unpacking one layer, against layers made to fill a disk.", {
     max_size: key(size(1 << 20, 2 ** 50), "256GiB", "Bytes of the uncompressed layer."),

@@ -38,6 +38,7 @@ export async function openWriter(store: ContentStore, namespace: string, options
   if (ref === "") throw invalidArgument("ref must not be empty: invalid argument");
   const known = isDigest(expected) ? store.records.sizeAnywhere(expected) : undefined;
   const isGood = known !== undefined && (await store.health.problem(expected, known)) === undefined;
+  if (!isGood) await store.options.admit?.();
   const opened = store.options.database.transaction(() => begin(store, namespace, options, isGood));
   if (opened === undefined) {
     if (options.lease !== undefined) await store.options.database.durable();

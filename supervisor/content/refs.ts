@@ -50,6 +50,11 @@ export class RefLocks {
     if (held) held.writer = writer;
   }
 
+  /** True while any ref has a writer. */
+  get areHeld(): boolean {
+    return this.#held.size > 0;
+  }
+
   /** True while a ref has a writer. */
   isHeld(namespace: string, ref: string): boolean {
     return this.#held.has(keyOf(namespace, ref));

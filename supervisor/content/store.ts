@@ -42,6 +42,8 @@ export interface ContentStoreOptions {
   readonly publisher: Publisher;
   /** Resolves when no snapshot needs the blob any more that it was unpacked from: none is deleted before. */
   readonly allDecided?: () => Promise<void>;
+  /** Resolves when there is room for something new; else it throws. */
+  readonly admit?: () => Promise<void>;
   /** shared: a namespace gets a blob that another has for the asking; isolated: it must bring the bytes. */
   readonly policy?: "shared" | "isolated";
   /** Told of work in the background that failed. */

@@ -20,15 +20,18 @@ export interface Sources {
   tasks(): Promise<readonly MeteredTask[]>;
   events(): { readonly subscribers: number; readonly queued: number; readonly published: number };
   log(): { readonly lines: Readonly<Record<string, number>>; readonly dropped: number };
+  /** What the rooms of an edge node tell. */
+  edge?(): Promise<readonly Family[]>;
 }
 
 /** The text of one scrape. */
 export async function scrape(sources: Sources): Promise<string> {
   const tasks = await sources.tasks();
-  const [containers, shims, disk] = await Promise.all([
+  const [containers, shims, disk, edge] = await Promise.all([
     containerFamilies(tasks),
     shimFamilies(tasks),
     diskFamilies(sources.root),
+    sources.edge?.() ?? [],
   ]);
   const events = sources.events();
   const log = sources.log();
@@ -37,6 +40,7 @@ export async function scrape(sources: Sources): Promise<string> {
     ...containers.families,
     ...shims,
     ...disk,
+    ...edge,
     ...processFamilies(),
     ...sources.calls.families(),
     ...sources.collections.families(),

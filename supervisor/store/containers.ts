@@ -27,6 +27,8 @@ export interface ContainersOptions {
   readonly namespaces: NamespaceKeeper;
   /** Told that a container has gone, and with it what it kept from collection. */
   readonly collector: { schedule(): void };
+  /** Resolves when there is room for something new; else it throws. */
+  readonly admit?: () => Promise<void>;
   /** Resolves when a snapshot survives a power cut: no container is told to be made before. */
   readonly settled?: (namespace: string, snapshotter: string, key: string) => Promise<void>;
 }
@@ -94,6 +96,7 @@ export class Containers {
    */
   async create(namespace: string, container: NewContainer): Promise<NewContainer> {
     validate(container, "create container failed validation: ");
+    await this.#options.admit?.();
     await this.#options.settled?.(namespace, container.snapshotter ?? "", container.snapshotKey ?? "");
     const at = timestampOf(nowMicros());
     const created = { ...fieldsOf(container), createdAt: at, updatedAt: at };

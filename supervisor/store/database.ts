@@ -59,9 +59,10 @@ export class Database {
 
   /**
    * Opens or creates the database, and brings its schema up to date.
+   * @param reserve bytes that are kept for removals on a full disk
    * @throws Error when the file is no database, is damaged, or is of a later version than the migrations know
    */
-  constructor(path: string, migrations: readonly Migration[]) {
+  constructor(path: string, migrations: readonly Migration[], reserve?: number) {
     const sqlite = new Sqlite(path, { create: true, strict: true });
     try {
       // Specifications have secrets of containers in their environment. The log takes the mode of the database.
@@ -75,7 +76,7 @@ export class Database {
       sqlite.fileControl(constants.SQLITE_FCNTL_PERSIST_WAL, 1);
       growLog(`${path}-wal`);
       migrate(sqlite, migrations);
-      this.#reserve = new Reserve(`${path}.reserve`);
+      this.#reserve = new Reserve(`${path}.reserve`, reserve);
       this.#wal = openSync(`${path}-wal`, "r");
       // The log is a new file at every start: its name must survive before anything in it can.
       syncDirectory(dirname(path));
@@ -129,6 +130,11 @@ export class Database {
       // Inside a transaction its end sees to it.
       throw this.#depth === 0 && isFull(error) ? diskFull(this.path, error) : error;
     }
+  }
+
+  /** The room that is kept for removals: how much in bytes, and whether it is there just now. */
+  get reserve(): { readonly bytes: number; readonly isHeld: boolean } {
+    return { bytes: this.#reserve.bytes, isHeld: this.#reserve.isHeld };
   }
 
   /** Tells `watcher` of every transaction that was applied. It must not throw. */

@@ -22,6 +22,8 @@ export const BACKUP = `${FILE}.backup`;
 export interface OpenOptions {
   readonly root: string;
   readonly state: string;
+  /** Bytes that are kept for removals on a full disk; the least that is of use when not given. */
+  readonly reserve?: number;
   readonly log: {
     warn(message: string, fields?: Readonly<Record<string, string | number>>): void;
     info(message: string, fields?: Readonly<Record<string, string | number>>): void;
@@ -40,11 +42,11 @@ export async function openDatabase(options: OpenOptions): Promise<Database> {
     options.log.warn("the database was being built anew when berthd ended", { path });
   } else {
     if (isThere(path)) {
-      const opened = openWhole(path);
+      const opened = openWhole(path, options.reserve);
       if (opened instanceof Database) return opened;
       options.log.warn("the database is damaged", { path, error: opened });
     } else {
-      if (!hasThings(options.root)) return new Database(path, migrations);
+      if (!hasThings(options.root)) return new Database(path, migrations, options.reserve);
       options.log.warn("the database is missing, but not what it tells of", { path });
     }
     const target = asideOf(path);
@@ -54,7 +56,7 @@ export async function openDatabase(options: OpenOptions): Promise<Database> {
   }
   const damaged = readFileSync(mark, "utf8") || undefined;
   moveAside(path, damaged);
-  const database = new Database(path, migrations);
+  const database = new Database(path, migrations, options.reserve);
   try {
     const found = rebuild({
       ...options,
@@ -74,10 +76,10 @@ export async function openDatabase(options: OpenOptions): Promise<Database> {
 }
 
 /** The database, or what is wrong with it. */
-function openWhole(path: string): Database | string {
+function openWhole(path: string, reserve: number | undefined): Database | string {
   let database: Database;
   try {
-    database = new Database(path, migrations);
+    database = new Database(path, migrations, reserve);
   } catch (error) {
     if (isDamage(error)) return messageOf(error);
     throw error;

@@ -4,12 +4,15 @@
  * nothing new is recorded.
  */
 
-import { closeSync, fstatSync, openSync, rmSync, statSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, openSync, rmSync, statfsSync, statSync, truncateSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
 import { ContainerdError } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
 
 /** As much as the log may hold before it goes into the database: the database may grow by that when it does. */
-const RESERVE_BYTES = 4 << 20;
+export const MIN_RESERVE = 4 << 20;
+/** The part of a file system that the reserve may take, where that is more than {@link MIN_RESERVE}. */
+const MAX_PART = 50;
 /** How often taking the reserve again is tried, in milliseconds. */
 const RETRY_MS = 1000;
 
@@ -39,13 +42,23 @@ export function diskFull(path: string, cause?: unknown): ContainerdError {
 /** The reserve of one database. */
 export class Reserve {
   readonly #path: string;
+  /** How much it is when it is held. */
+  readonly bytes: number;
   #isHeld: boolean;
   #nextTry = 0;
 
-  /** Takes the reserve, if there is room. @param path of its file */
-  constructor(path: string) {
+  /**
+   * Takes the reserve, if there is room.
+   * @param path of its file
+   * @param wanted bytes; a small disk gives less
+   */
+  constructor(path: string, wanted: number = MIN_RESERVE) {
     this.#path = path;
-    this.#isHeld = sizeOf(path) >= RESERVE_BYTES || this.#take();
+    this.bytes = Math.max(MIN_RESERVE, Math.min(wanted, Math.floor(totalOf(dirname(path)) / MAX_PART)));
+    const size = sizeOf(path);
+    // It may have been larger under another configuration.
+    if (size > this.bytes) truncateSync(path, this.bytes);
+    this.#isHeld = size >= this.bytes || this.#take();
   }
 
   /** True while there is room for what is new; tries now and then to take the reserve again. */
@@ -66,7 +79,7 @@ export class Reserve {
   #take(): boolean {
     this.#nextTry = performance.now() + RETRY_MS;
     try {
-      grow(this.#path, RESERVE_BYTES);
+      grow(this.#path, this.bytes);
       return true;
     } catch {
       // Half of it is no help, and others may need the room.
@@ -87,6 +100,12 @@ export function grow(path: string, size: number): void {
   } finally {
     closeSync(file);
   }
+}
+
+/** Bytes of the file system of a directory. */
+function totalOf(directory: string): number {
+  const { blocks, bsize } = statfsSync(directory);
+  return blocks * bsize;
 }
 
 function sizeOf(path: string): number {

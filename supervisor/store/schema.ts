@@ -98,4 +98,29 @@ export const migrations: readonly Migration[] = [
   -- The boot of the kernel in which the daemon was started last: one row
   CREATE TABLE boots (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- In which order images were used: used is greater for a later use. Numbers and not times, since clocks jump.
+  CREATE TABLE image_uses (
+    namespace TEXT NOT NULL, name TEXT NOT NULL, used INTEGER NOT NULL,
+    PRIMARY KEY (namespace, name)) STRICT, WITHOUT ROWID;
+  CREATE INDEX image_uses_by_use ON image_uses (used);
+
+  -- A pull or another target, and the making and the removal of a container are uses.
+  CREATE TRIGGER image_made AFTER INSERT ON images BEGIN
+    INSERT INTO image_uses SELECT new.namespace, new.name, (SELECT IFNULL(MAX(used), 0) + 1 FROM image_uses) WHERE true
+    ON CONFLICT DO UPDATE SET used = excluded.used; END;
+  CREATE TRIGGER image_changed AFTER UPDATE ON images WHEN new.digest <> old.digest BEGIN
+    INSERT INTO image_uses SELECT new.namespace, new.name, (SELECT IFNULL(MAX(used), 0) + 1 FROM image_uses) WHERE true
+    ON CONFLICT DO UPDATE SET used = excluded.used; END;
+  CREATE TRIGGER image_gone AFTER DELETE ON images BEGIN
+    DELETE FROM image_uses WHERE namespace = old.namespace AND name = old.name; END;
+  CREATE TRIGGER image_used AFTER INSERT ON containers BEGIN
+    UPDATE image_uses SET used = (SELECT MAX(used) + 1 FROM image_uses)
+    WHERE namespace = new.namespace AND name = new.image; END;
+  CREATE TRIGGER image_left AFTER DELETE ON containers BEGIN
+    UPDATE image_uses SET used = (SELECT MAX(used) + 1 FROM image_uses)
+    WHERE namespace = old.namespace AND name = old.image; END;
+
+  INSERT INTO image_uses SELECT namespace, name, ROW_NUMBER() OVER (ORDER BY namespace, name) FROM images;
+  `,
 ];

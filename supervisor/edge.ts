@@ -1,0 +1,65 @@
+/** The rooms of an edge node, beside those of containerd's API: each is opened in one line here, and ended in reverse. */
+
+import type { DiskRoom } from "./disk/room.ts";
+import { diskService } from "./grpc/disk.ts";
+import type { GrpcServer } from "./grpc/server.ts";
+import type { Family } from "./metrics/text.ts";
+import type { Rooms } from "./services.ts";
+import type { Database } from "./store/database.ts";
+
+/** What the rooms of an edge node are made of: the daemon's other rooms. */
+export interface EdgeParts extends Rooms {
+  readonly server: GrpcServer;
+  readonly database: Database;
+  readonly disk: DiskRoom;
+}
+
+/** A room of its own. */
+interface EdgeRoom {
+  /** What it tells Prometheus. */
+  families?(): Promise<readonly Family[]> | readonly Family[];
+  stop?(): Promise<void> | void;
+}
+
+/** The rooms of one daemon. */
+export class EdgeRooms {
+  readonly #rooms: readonly EdgeRoom[];
+
+  private constructor(rooms: readonly EdgeRoom[]) {
+    this.#rooms = rooms;
+  }
+
+  /** Opens all of them, and registers their services. Nobody can call them before the server listens. */
+  static open(parts: EdgeParts): EdgeRooms {
+    return new EdgeRooms([openDisk(parts)]);
+  }
+
+  /** What all of them tell Prometheus. */
+  async families(): Promise<Family[]> {
+    return (await Promise.all(this.#rooms.map((room) => room.families?.() ?? []))).flat();
+  }
+
+  async stop(): Promise<void> {
+    for (const room of this.#rooms.toReversed()) await room.stop?.();
+  }
+}
+
+function openDisk({
+  server,
+  database,
+  disk,
+  config,
+  collector,
+  images,
+  snapshots,
+  tasks,
+  content,
+}: EdgeParts): DiskRoom {
+  disk.start({
+    ...{ collector, images, snapshots },
+    tasks: async () => (await tasks.tasks.list()).length,
+    isWriting: () => content.refs.areHeld,
+  });
+  server.register("berth.v1.Disk", diskService(disk, database, config.disk));
+  return disk;
+}
