@@ -1,11 +1,13 @@
 /**
  * An ingest on disk: a directory with `data`, `ref`, `startedat`, `updatedat` and `total`, as containerd has it. `ref`
  * is NAMESPACE/NUMBER/REF, and the directory's name its SHA-256, so that an ingest can be told from the files alone.
+ * `synced` is berth's own (mark.ts).
  */
 
 import { type FileHandle, mkdir, open, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CHUNK, errnoOf, hashFile } from "./disk.ts";
+import { sureBytes, writeMark } from "./mark.ts";
 import type { IngestRecord } from "./records.ts";
 
 /** The key of an ingest, unique for all times. @param startedAt microseconds */
@@ -38,6 +40,7 @@ export async function createIngest(path: string, namespace: string, record: Inge
       writeFile(join(path, "startedat"), started),
       writeFile(join(path, "updatedat"), started),
       record.total > 0 ? writeFile(join(path, "total"), String(record.total)) : undefined,
+      writeMark(path, 0, false),
     ]);
     return file;
   } catch (error) {
@@ -47,7 +50,7 @@ export async function createIngest(path: string, namespace: string, record: Inge
 }
 
 /**
- * Opens the data of an ingest that was left, and hashes what is there.
+ * Opens the data of an ingest that was left, cuts off what a power cut may have changed, and hashes the rest.
  * @returns undefined when the directory is not whole
  */
 export async function resumeIngest(
@@ -62,6 +65,9 @@ export async function resumeIngest(
     throw error;
   }
   try {
+    const { size } = await file.stat();
+    const sure = await sureBytes(path, size);
+    if (sure < size) await file.truncate(sure);
     return { file, offset: await hashFile(file, hasher) };
   } catch (error) {
     await file.close();
@@ -92,8 +98,12 @@ export async function removeIngest(path: string): Promise<void> {
 
 /** Bytes that may wait to be written before the writer has to wait. */
 const MAX_QUEUED = 4 * CHUNK;
-/** Bytes after which the disk is told to begin, so that little is left to do when the blob is committed. */
+/**
+ * Bytes after which the disk is told to begin, so that little is left to do when the blob is committed, and so that a
+ * power cut loses no more. Of a slow stream less is kept waiting: a megabyte, for as many milliseconds.
+ */
 const SYNC_EVERY = 16 * CHUNK;
+const SYNC_AFTER = { bytes: CHUNK, ms: 10_000 };
 
 /**
  * Appends to a file in order, off the event loop. Buffers that wait are written together. After a failure nothing more
@@ -107,12 +117,21 @@ export class Appender {
   #pump: Promise<void> | undefined;
   #sync: Promise<void> | undefined;
   #synced: number;
+  #syncedAt = performance.now();
   #failure: unknown;
+  readonly #onSynced: (position: number) => Promise<void>;
 
-  constructor(file: FileHandle, position: number) {
+  /** @param onSynced told, one call after another, up to where the file was synced on the way */
+  constructor(file: FileHandle, position: number, onSynced = (_position: number) => Promise.resolve()) {
     this.#file = file;
     this.#position = position;
     this.#synced = position;
+    this.#onSynced = onSynced;
+  }
+
+  /** True when everything taken so far is in the file. */
+  get isWhole(): boolean {
+    return this.#failure === undefined && this.#queued === 0;
   }
 
   /** Takes bytes, which must not change afterwards. Resolves when more may be given. */
@@ -156,7 +175,9 @@ export class Appender {
           this.#queued -= bytesWritten;
           batch = withoutFirst(batch, bytesWritten);
         }
-        if (this.#position - this.#synced >= SYNC_EVERY) this.#startSync();
+        const waiting = this.#position - this.#synced;
+        const isLate = waiting >= SYNC_AFTER.bytes && performance.now() - this.#syncedAt >= SYNC_AFTER.ms;
+        if (waiting >= SYNC_EVERY || isLate) this.#startSync();
       }
     } catch (error) {
       this.#failure = error ?? new Error("write failed");
@@ -169,17 +190,21 @@ export class Appender {
 
   #startSync(): void {
     if (this.#sync !== undefined) return;
-    this.#synced = this.#position;
-    this.#sync = this.#file.datasync().then(
-      () => {
+    const position = this.#position;
+    this.#synced = position;
+    this.#syncedAt = performance.now();
+    const synced = this.#file.datasync().catch((error: unknown) => {
+      // A sync that failed may not fail again: the blob must not be committed.
+      this.#failure ??= error;
+      throw error;
+    });
+    this.#sync = synced
+      .then(() => this.#onSynced(position))
+      // Without the mark a power cut costs more, and nothing else.
+      .catch(() => undefined)
+      .finally(() => {
         this.#sync = undefined;
-      },
-      (error: unknown) => {
-        // A sync that failed may not fail again: the blob must not be committed.
-        this.#failure ??= error;
-        this.#sync = undefined;
-      },
-    );
+      });
   }
 }
 

@@ -5,8 +5,9 @@ import { Code } from "../../proto/ttrpc/status.ts";
 import { checkLabels, type Labels } from "../store/labels.ts";
 import { nowMicros } from "../store/time.ts";
 import { isDigest } from "./digest.ts";
-import { CHUNK, diskError, readFully, writeAll } from "./disk.ts";
+import { CHUNK, diskError, readFully, syncDirectory, writeAll } from "./disk.ts";
 import { createIngest, ingestKey, ingestName, removeIngest, resumeIngest, touchIngest } from "./ingest.ts";
+import { writeMark } from "./mark.ts";
 import type { IngestRecord } from "./records.ts";
 import type { ContentStore } from "./store.ts";
 import { type ContentWriter, IngestWriter, type OpenIngest, type WriterHost } from "./writer.ts";
@@ -125,6 +126,8 @@ class Session implements WriterHost {
   readonly #namespace: string;
   readonly #record: IngestRecord;
   readonly #options: OpenOptions;
+  /** True when the names of the ingest's files, and its record, are on disk. */
+  #isNamed = false;
 
   constructor(store: ContentStore, namespace: string, record: IngestRecord, options: OpenOptions) {
     this.#store = store;
@@ -234,6 +237,17 @@ class Session implements WriterHost {
 
   touch(ingest: OpenIngest, micros: number): Promise<void> {
     return touchIngest(ingest.path, micros);
+  }
+
+  async synced(ingest: OpenIngest, offset: number): Promise<void> {
+    await writeMark(ingest.path, offset, true);
+    if (this.#isNamed) return;
+    await Promise.all([
+      syncDirectory(ingest.path),
+      syncDirectory(this.#store.layout.ingests),
+      this.#store.options.database.durable(),
+    ]);
+    this.#isNamed = true;
   }
 
   /** True when the namespace has the blob, and it is good as far as is known. */

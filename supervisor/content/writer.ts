@@ -73,6 +73,8 @@ export interface WriterHost {
   discard(): Promise<void>;
   /** Notes when the ingest was written last. */
   touch(ingest: OpenIngest, micros: number): Promise<void>;
+  /** Notes that so many bytes of the ingest are on disk: from there it is resumed after a power cut. */
+  synced(ingest: OpenIngest, offset: number): Promise<void>;
 }
 
 /** What a writer is opened with. */
@@ -104,7 +106,7 @@ export class IngestWriter implements ContentWriter {
     this.#ingest = state.ingest;
     this.#offset = state.shared?.size ?? state.ingest?.offset ?? 0;
     this.#updatedAt = nowMicros();
-    if (state.ingest) this.#appender = new Appender(state.ingest.file, state.ingest.offset);
+    if (state.ingest) this.#appender = this.#appenderOf(state.ingest);
   }
 
   get offset(): number {
@@ -150,9 +152,11 @@ export class IngestWriter implements ContentWriter {
       const { file, path, release } = this.#ingest;
       await this.#guard(this.#appender?.settle());
       await this.#appender?.idle();
+      // First: a power cut must not take what comes for what was synced before.
+      await this.#guard(this.#host.synced(this.#ingest, 0));
       await this.#guard(file.truncate(0));
       this.#ingest = { path, file, release, offset: 0, hasher: new Bun.CryptoHasher("sha256") };
-      this.#appender = new Appender(file, 0);
+      this.#appender = this.#appenderOf(this.#ingest);
     }
     this.#offset = 0;
   }
@@ -200,8 +204,12 @@ export class IngestWriter implements ContentWriter {
     if (ingest === undefined) return;
     try {
       await this.#appender?.idle();
-      await ingest.file.datasync().catch(() => undefined);
+      const isSynced = await ingest.file.datasync().then(
+        () => this.#appender?.isWhole ?? false,
+        () => false,
+      );
       await ingest.file.close();
+      if (isSynced) await this.#host.synced(ingest, this.#offset);
       await this.#host.touch(ingest, this.#updatedAt);
     } catch {
       // The ingest was aborted, or the disk fails: whoever resumes it reads what is there.
@@ -212,8 +220,12 @@ export class IngestWriter implements ContentWriter {
 
   async #unshare(size: number): Promise<void> {
     this.#ingest = await this.#host.unshare(size);
-    this.#appender = new Appender(this.#ingest.file, size);
+    this.#appender = this.#appenderOf(this.#ingest);
     this.#offset = size;
+  }
+
+  #appenderOf(ingest: OpenIngest): Appender {
+    return new Appender(ingest.file, ingest.offset, (offset) => this.#host.synced(ingest, offset));
   }
 
   #checkOpen(verb: string): void {

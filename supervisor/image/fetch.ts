@@ -14,8 +14,7 @@ import { codeOf, wrap } from "./unpack.ts";
 const RETRY = { attempts: 5, first: 100, last: 5000 };
 
 /**
- * Fetches one blob.
- * @param moved told how many bytes are there
+ * Fetches one blob, from where an earlier attempt was left.
  * @returns false when the blob was there already
  * @throws ContainerdError for a blob that cannot be had, or is another than was asked for
  */
@@ -23,17 +22,43 @@ export async function fetchBlob(
   registry: Registry,
   blobs: Blobs,
   descriptor: Descriptor,
-  { signal, moved }: { signal: AbortSignal; moved: (bytes: number) => void },
+  options: FetchOptions,
 ): Promise<boolean> {
+  const resumed = await attempt(registry, blobs, descriptor, options);
+  // What an earlier pull has left was not the beginning of this: once more, from the beginning.
+  return resumed === "wrong beginning"
+    ? (await attempt(registry, blobs, descriptor, options)) === "new"
+    : resumed === "new";
+}
+
+/** How a blob is fetched. */
+export interface FetchOptions {
+  readonly signal: AbortSignal;
+  /** Told how many bytes are there. */
+  readonly moved: (bytes: number) => void;
+  /** Told how many bytes were there before anything was asked for, if any. */
+  readonly resumed?: ((bytes: number) => void) | undefined;
+  /** Told how many bytes have come, as they come. */
+  readonly received?: ((bytes: number) => void) | undefined;
+}
+
+async function attempt(
+  registry: Registry,
+  blobs: Blobs,
+  descriptor: Descriptor,
+  options: FetchOptions,
+): Promise<"new" | "there" | "wrong beginning"> {
   const { digest, size, data } = descriptor;
+  const { signal } = options;
   const ref = refKey(descriptor);
   let writer: BlobWriter;
   try {
     writer = await openWriter(blobs, { ref, total: size, expected: digest }, signal);
   } catch (error) {
-    if (codeOf(error) === Code.AlreadyExists) return false;
+    if (codeOf(error) === Code.AlreadyExists) return "there";
     throw error;
   }
+  let before = 0;
   try {
     if (size === 0) {
       throw invalidArgument(
@@ -41,18 +66,21 @@ export async function fetchBlob(
       );
     }
     if (writer.offset > size) await writer.truncate(0);
+    before = writer.offset;
+    if (before > 0) options.resumed?.(before);
     const inline = data === undefined ? undefined : Buffer.from(data, "base64");
     if (inline?.length === size && writer.offset === 0) await writer.write(inline);
-    else await download(registry, descriptor, writer, signal, moved);
+    else await download(registry, descriptor, writer, options);
     await writer.commit({ size, expected: digest });
-    return true;
+    return "new";
   } catch (error) {
     if (signal.aborted) throw new ContainerdError(Code.Canceled, "context canceled", { cause: error });
-    if (codeOf(error) === Code.AlreadyExists) return false;
+    if (codeOf(error) === Code.AlreadyExists) return "there";
     if (codeOf(error) === Code.FailedPrecondition) {
       // The bytes are wrong: the next attempt must not build on them.
       await writer.close();
       await blobs.abort(ref).catch(() => undefined);
+      if (before > 0) return "wrong beginning";
       throw wrap(`failed commit on ref ${JSON.stringify(ref)}`, error);
     }
     throw error;
@@ -65,8 +93,7 @@ async function download(
   registry: Registry,
   descriptor: Descriptor,
   writer: BlobWriter,
-  signal: AbortSignal,
-  moved: (bytes: number) => void,
+  { signal, moved, received }: FetchOptions,
 ): Promise<void> {
   const { size } = descriptor;
   let fruitless = 0;
@@ -78,6 +105,7 @@ async function download(
       for await (const chunk of await registry.fetch(descriptor, before, signal)) {
         signal.throwIfAborted();
         offset += chunk.length;
+        received?.(chunk.length);
         if (offset > size) {
           throw failedPrecondition(
             `the registry sent more than the ${size} bytes of ${descriptor.digest}: failed precondition`,

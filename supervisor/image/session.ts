@@ -4,8 +4,8 @@ import { Code } from "../../proto/ttrpc/status.ts";
 import type { ContentStore } from "../content/store.ts";
 import type { SnapshotService } from "../snapshot/service.ts";
 import type { Images } from "../store/images.ts";
-import type { Leases } from "../store/leases.ts";
 import type { Descriptor } from "./descriptor.ts";
+import type { LeaseRecords } from "./pull-lease.ts";
 import type { Blobs, ImageRecords, Snapshots } from "./stores.ts";
 import { codeOf } from "./unpack.ts";
 
@@ -14,7 +14,7 @@ export interface SessionRooms {
   readonly content: ContentStore;
   readonly images: Pick<Images, "get" | "create" | "update">;
   readonly snapshots: SnapshotService;
-  readonly leases: Pick<Leases, "create" | "delete">;
+  readonly leases: LeaseRecords;
 }
 
 /** Where a transfer works. */
@@ -30,7 +30,7 @@ const LEASE_HOURS = 24;
  * Runs `work` under a lease: the caller's, or one that is made for it and gone afterwards.
  */
 export async function withLease<T>(
-  leases: SessionRooms["leases"],
+  leases: Pick<LeaseRecords, "create" | "delete">,
   { namespace, lease }: Scope,
   work: (lease: string) => Promise<T>,
 ): Promise<T> {

@@ -18,6 +18,7 @@ import { mediaTypes } from "./mediatype.ts";
 import { type Naming, namesInArchive, namesOfTarget, namesToExport } from "./names.ts";
 import { everything, hostPlatform, ordered, type Platform } from "./platform.ts";
 import { ProgressTracker, type Report } from "./progress.ts";
+import { PullLeases } from "./pull-lease.ts";
 import { pushImage } from "./push.ts";
 import type { Registry } from "./registry.ts";
 import { blobsOf, imagesOf, type SessionRooms, snapshotsOf, withLease } from "./session.ts";
@@ -87,9 +88,11 @@ const PARALLEL = 3;
 export class Transfers {
   readonly #parts: TransfersParts;
   readonly #locks = new KeyedLock();
+  readonly #pullLeases: PullLeases;
 
   constructor(parts: TransfersParts) {
     this.#parts = parts;
+    this.#pullLeases = new PullLeases(parts.leases);
   }
 
   /**
@@ -104,11 +107,16 @@ export class Transfers {
     }
     const run = this.#find(source, destination);
     if (run === undefined) return false;
-    await withLease(this.#parts.leases, options, async (lease) => {
+    const work = async (lease: string): Promise<void> => {
       const scope = { namespace: options.namespace, lease };
       const { content, images } = this.#parts;
       await run({ ...options, lease, blobs: blobsOf(content, scope), images: imagesOf(images, scope) });
-    });
+    };
+    if (source.kind === "registry" && options.lease === undefined) {
+      await this.#pullLeases.with(options.namespace, source.registry.reference, work);
+    } else {
+      await withLease(this.#parts.leases, options, work);
+    }
     return true;
   }
 

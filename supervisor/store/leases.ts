@@ -80,6 +80,19 @@ export class Leases {
     return lease;
   }
 
+  /** Gives a lease other labels. @returns false when there is no such lease */
+  relabel(namespace: string, id: string, labels: Labels): Promise<boolean> {
+    return this.#database.commit(
+      () =>
+        this.#database.run(
+          "UPDATE leases SET labels = ? WHERE namespace = ? AND id = ?",
+          encodeLabels(withoutEmpty(labels)),
+          namespace,
+          id,
+        ) > 0,
+    );
+  }
+
   /** @throws ContainerdError NotFound */
   async delete(namespace: string, id: string): Promise<void> {
     await this.#database.commit(() => {

@@ -199,7 +199,11 @@ image("a client that cancels ends the transfer, and the next one succeeds", asyn
   });
   expect((await client.transfer(ends.registry(name), store(name), controller.signal)).code).toBe(1);
   isSlow = false;
+  // What has come stays for the next one, which goes on there.
+  expect(await ctr("leases", "ls", "-q")).toMatch(/^berth-pull-[0-9a-f]{16}$/);
   expect(await client.transfer(ends.registry(name), store(name))).toMatchObject({ code: 0 });
+  const ranges = registry.asked.filter(({ path }) => path.includes(large)).map(({ headers }) => headers["range"]);
+  expect(ranges.at(-1)).toMatch(/^bytes=[1-9]/);
   expect(await ctr("images", "check", "--snapshotter", daemon.snapshotter)).toContain("complete (3/3)");
 });
 
