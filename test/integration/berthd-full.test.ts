@@ -9,12 +9,14 @@ import {
   readFileSync,
   rmSync,
   statfsSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { Berthd, builtBerthd } from "../lib/berthd.ts";
 import { run } from "../lib/command.ts";
+import { mountLoop, whyNoLoop } from "../lib/loop.ts";
 import { processScope } from "../lib/scope.ts";
 import { testUnless } from "../lib/skip.ts";
 import { waitFor } from "../lib/wait.ts";
@@ -39,16 +41,32 @@ afterEach(async () => {
   ended.remove();
 });
 
-/** A daemon whose root is a file system of its own, small, with an image and a running container. */
-async function start(name: string, options: string): Promise<Berthd> {
+/**
+ * A daemon whose root is a file system of its own, small, with an image and a running container.
+ * @param mount makes the file system at a directory
+ */
+async function start(name: string, mount: (root: string) => Promise<void>): Promise<Berthd> {
   const { dir, token } = processScope();
   const made = new Berthd(join(dir, name), token);
-  await run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", made.root], { check: true });
+  await mount(made.root);
   daemon = made;
   await made.start();
   await made.importImage();
   await made.runDetached("c1", ["sleep", "1000"]);
   return made;
+}
+
+function tmpfs(options: string): (root: string) => Promise<void> {
+  return async (root) => void (await run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", root], { check: true }));
+}
+
+/** An ext4 with a journal in a file. */
+async function ext4(root: string): Promise<void> {
+  const image = `${root}.ext4`;
+  writeFileSync(image, "");
+  truncateSync(image, 64 << 20);
+  await run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "has_journal", image], { check: true });
+  await mountLoop(image, root);
 }
 
 /** Takes all room that is left. @returns gives it back */
@@ -63,7 +81,7 @@ function fillSpace(root: string): () => void {
       length >>= 1;
     }
   }
-  expect(statfsSync(root).bfree).toBe(0);
+  expect(statfsSync(root).bavail).toBe(0);
   return () => rmSync(path);
 }
 
@@ -123,11 +141,23 @@ async function check(made: Berthd, fill: (root: string) => () => void): Promise<
   await waitFor("room for what is new", async () => (await ingest("c", 1 << 20)).exitCode === 0 && true);
 }
 
-testUnless(whyNot(), "a disk without room", async () => check(await start("space", "size=48m"), fillSpace), 60_000);
+testUnless(
+  whyNot(),
+  "R27: a disk without room",
+  async () => check(await start("space", tmpfs("size=48m")), fillSpace),
+  60_000,
+);
+
+testUnless(
+  whyNot() ?? whyNoLoop(),
+  "R27: an ext4 without room",
+  async () => check(await start("ext4", ext4), fillSpace),
+  60_000,
+);
 
 testUnless(
   whyNot(),
-  "a disk without inodes",
-  async () => check(await start("inodes", "size=96m,nr_inodes=600"), fillInodes),
+  "R27: a disk without inodes",
+  async () => check(await start("inodes", tmpfs("size=96m,nr_inodes=600")), fillInodes),
   60_000,
 );
