@@ -26,7 +26,22 @@ const groups = {
 } as const;
 
 /** Every verb, by the name that it is called by; names of one file are told apart by the file. */
-export const verbs: Readonly<Record<string, Verb>> = {};
+export const verbs: Readonly<Record<string, Verb>> = {
+  images: { group: groups.images, load: () => import("./images.ts") },
+  pull: { group: groups.images, load: () => import("./pull.ts") },
+  push: { group: groups.images, load: () => import("./push.ts") },
+  load: { group: groups.images, load: () => import("./load.ts") },
+  save: { group: groups.images, load: () => import("./save.ts") },
+  tag: { group: groups.images, load: () => import("./tag.ts") },
+  rmi: { group: groups.images, load: () => import("./rmi.ts") },
+  pin: { group: groups.images, load: () => import("./pin.ts") },
+  unpin: { group: groups.images, load: () => import("./pin.ts") },
+  history: { group: groups.images, load: () => import("./history.ts") },
+  image: { group: groups.images, load: () => import("./image.ts") },
+  login: { group: groups.images, load: () => import("./login.ts") },
+  logout: { group: groups.images, load: () => import("./login.ts") },
+  prune: { group: groups.system, load: () => import("./prune.ts") },
+};
 
 /** Verbs that read their arguments themselves (main.ts), with what they do. */
 export const ownVerbs: Readonly<Record<string, string>> = {

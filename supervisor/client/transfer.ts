@@ -13,7 +13,17 @@ const LAST_PROGRESS_MS = 2000;
 const AuthType = { NONE: 0, CREDENTIALS: 1, REFRESH: 2 } as const;
 
 /** One step of progress. */
-export type TransferStep = ReturnType<typeof types.Progress.decode>;
+export interface TransferStep {
+  readonly event: string;
+  /** What it is about; empty for the whole. */
+  readonly name: string;
+  readonly parents: readonly string[];
+  /** Bytes. */
+  readonly progress: number;
+  readonly total: number;
+  /** The blob that it is about. */
+  readonly desc: { readonly mediaType: string; readonly digest: string; readonly size: number } | undefined;
+}
 
 /** Who somebody is to a registry. */
 export interface RegistryCredentials {
@@ -237,7 +247,16 @@ async function transfer(
 async function follow(stream: ClientStream, onStep: (step: TransferStep) => void): Promise<void> {
   try {
     for (let message = await stream.receive(); message !== undefined; message = await stream.receive()) {
-      onStep(types.Progress.decode(message.value ?? new Uint8Array()));
+      const { desc, event, name, parents, progress, total } = types.Progress.decode(message.value ?? new Uint8Array());
+      const { mediaType, digest, size } = desc ?? {};
+      onStep({
+        event,
+        name,
+        parents,
+        progress: Number(progress),
+        total: Number(total),
+        desc: desc ? { mediaType: mediaType ?? "", digest: digest ?? "", size: Number(size ?? 0) } : undefined,
+      });
     }
   } catch {
     // Progress is no more than that.

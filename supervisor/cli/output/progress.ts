@@ -12,7 +12,7 @@ export interface ProgressStep {
   readonly name: string;
   readonly progress: number;
   readonly total: number;
-  readonly desc?: { readonly mediaType?: string | null; readonly digest?: string | null } | null;
+  readonly desc?: { readonly mediaType: string; readonly digest: string } | undefined;
 }
 
 /** Shows one transfer. */
