@@ -11,6 +11,18 @@ export const restartLabels = {
   explicitlyStopped: "containerd.io/restart.explicitly-stopped",
 } as const;
 
+/**
+ * Label of a container whose policy asks how it ended (`no`, `on-failure`): `running` from its start on, then its exit
+ * status. So that is known after a power cut, when there is no task any more. Others are spared the writes.
+ */
+export const LAST_EXIT_LABEL = "berth/last-exit";
+/** What {@link LAST_EXIT_LABEL} says of a container that has started, and whose end nobody saw. */
+export const RUNNING = "running";
+/** The label of a container that is of an application (`labels.app`; spelled here, because labels.ts imports this). */
+const APP_LABEL = "berth/app";
+/** How a container ended whose end nobody saw. */
+const UNKNOWN_EXIT = 255;
+
 /** Policies that the monitor knows; clients read them from the plugin's capabilities. */
 export const policies = ["no", "always", "on-failure", "unless-stopped"] as const;
 
@@ -49,6 +61,39 @@ export function parsePolicy(text: string): Policy {
 export function countOf(labels: Labels): number {
   const text = labels[restartLabels.count] ?? "";
   return integer.test(text) ? Number(text) : 0;
+}
+
+/** How a container ended last by its labels; undefined when it has never run, or nothing was noted of it. */
+export function lastExitOf(labels: Labels): number | undefined {
+  const text = labels[LAST_EXIT_LABEL] ?? "";
+  if (text === RUNNING) return UNKNOWN_EXIT;
+  return integer.test(text) ? Number(text) : undefined;
+}
+
+/** True for a container of which it must be known how it ended, even after a power cut. */
+export function notesExit(labels: Labels): boolean {
+  if (!Object.hasOwn(labels, restartLabels.status)) return false;
+  const name = (labels[restartLabels.policy] ?? "").split(":")[0];
+  return name === "no" || name === "on-failure";
+}
+
+/**
+ * True for a container of an application that has never run and is to run: nobody but the monitor makes its first start,
+ * whatever its policy says of later ones.
+ */
+export function isFirstStart(labels: Labels): boolean {
+  if (!Object.hasOwn(labels, APP_LABEL) || truths.includes(labels[restartLabels.explicitlyStopped] ?? "")) return false;
+  return labels[LAST_EXIT_LABEL] === undefined && notesExit(labels);
+}
+
+/** True when `on-failure` would restart a container, had it not done so often enough. */
+export function hasGivenUp(labels: Labels, exitStatus: number | undefined): boolean {
+  try {
+    const { name, maximum } = parsePolicy(labels[restartLabels.policy] ?? "");
+    return name === "on-failure" && maximum > 0 && (exitStatus ?? 0) !== 0 && countOf(labels) >= maximum;
+  } catch {
+    return false;
+  }
 }
 
 /**

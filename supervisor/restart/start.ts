@@ -4,8 +4,9 @@ import { messageOf } from "../../proto/errdefs.ts";
 import type { containerd } from "../../proto/gen/supervisor.js";
 import type { TaskManager } from "../task/manager.ts";
 import type { Sandboxes } from "../task/sandbox.ts";
-import { isNotFound, type NewTask, type Task } from "../task/task.ts";
+import type { NewTask, Task } from "../task/task.ts";
 import { restartLabels } from "./policy.ts";
+import { endTask, stopOf } from "./stop.ts";
 
 /** A container's record. */
 export type ContainerRecord = ReturnType<typeof containerd.services.containers.v1.Container.decode>;
@@ -29,19 +30,15 @@ interface Mount {
   readonly options: readonly string[];
 }
 
-const SIGKILL = 9;
-
-/** Ends the task of a container, if it has one, and deletes it. @throws ContainerdError */
-export async function stopContainer(namespace: string, id: string, { tasks }: StartOptions): Promise<void> {
+/** Ends the task of a container, if it has one, as its labels ask, and deletes it. @throws ContainerdError */
+export async function stopContainer(
+  namespace: string,
+  { id, labels }: Pick<ContainerRecord, "id" | "labels">,
+  { tasks }: Pick<StartOptions, "tasks">,
+): Promise<void> {
   const task = tasks.find(namespace, id);
   if (task === undefined) return;
-  try {
-    await task.kill("", SIGKILL, true);
-    await task.wait("");
-  } catch (error) {
-    // Ended already, or gone: then it can be deleted.
-    if (!isNotFound(error)) throw error;
-  }
+  await endTask(task, stopOf(labels));
   await tasks.delete(task);
 }
 
@@ -57,7 +54,7 @@ export async function startContainer(
   const { tasks, snapshots, sandboxes } = options;
   const { id, snapshotter, snapshotKey, sandbox } = container;
   const runtime = container.runtime?.name ?? "";
-  await stopContainer(namespace, id, options);
+  await stopContainer(namespace, container, options);
   const rootfs = snapshotKey === "" ? [] : await snapshots.mounts(namespace, snapshotter, snapshotKey);
   await tasks.create(namespace, id, {
     spec: container.spec?.value ?? undefined,
