@@ -23,7 +23,6 @@ import { apiRevision, apiVersion } from "./introspection/version.ts";
 import type { LogWriter } from "./log/log.ts";
 import { CallMetrics } from "./metrics/calls.ts";
 import { Collections } from "./metrics/collections.ts";
-import { RestartMonitor } from "./restart/monitor.ts";
 import { registerServices } from "./services.ts";
 import { Activations } from "./snapshot/activation/activations.ts";
 import type { Barrier } from "./snapshot/barrier.ts";
@@ -61,7 +60,6 @@ export class Daemon {
   #snapshots: SnapshotService | undefined;
   #collector: Collector | undefined;
   #tasks: TaskRoom | undefined;
-  #restart: RestartMonitor | undefined;
   #containers: Containers | undefined;
   #edge: EdgeRooms | undefined;
 
@@ -227,12 +225,6 @@ export class Daemon {
     this.#tasks = tasks;
     const configuredOptions = (name: string) =>
       packRuntimeOptions(name, this.#config.runtimes.get(name)?.options ?? {});
-    const { enabled, backoffMin: min, backoffMax: max, backoffReset: reset } = this.#config.restart;
-    if (enabled) {
-      const rooms = { ...tasks, containers, namespaces, snapshots, exchange: this.#exchange, log: this.#log };
-      this.#restart = new RestartMonitor({ ...rooms, configuredOptions, backoff: { min, max, reset } });
-      this.#restart.start();
-    }
     this.#containers = containers;
 
     const rooms = {
@@ -279,7 +271,6 @@ export class Daemon {
     this.#trimmer.stop();
     await Promise.all([this.#server.stop(STOP_GRACE_MS), this.#aside?.stop()]);
     await this.#edge?.stop();
-    await this.#restart?.stop();
     await this.#tasks?.stop();
     await this.#collector?.close();
     await this.#content?.close();

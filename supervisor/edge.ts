@@ -2,8 +2,10 @@
 
 import type { DiskRoom } from "./disk/room.ts";
 import { diskService } from "./grpc/disk.ts";
+import { healthChecksService } from "./grpc/health-checks.ts";
 import type { GrpcServer } from "./grpc/server.ts";
 import type { Family } from "./metrics/text.ts";
+import { UpkeepRoom } from "./restart/room.ts";
 import type { Rooms } from "./services.ts";
 import type { Database } from "./store/database.ts";
 
@@ -31,7 +33,7 @@ export class EdgeRooms {
 
   /** Opens all of them, and registers their services. Nobody can call them before the server listens. */
   static open(parts: EdgeParts): EdgeRooms {
-    return new EdgeRooms([openDisk(parts)]);
+    return new EdgeRooms([openDisk(parts), openUpkeep(parts)]);
   }
 
   /** What all of them tell Prometheus. */
@@ -62,4 +64,10 @@ function openDisk({
   });
   server.register("berth.v1.Disk", diskService(disk, database, config.disk));
   return disk;
+}
+
+function openUpkeep(parts: EdgeParts): UpkeepRoom {
+  const upkeep = UpkeepRoom.open(parts);
+  parts.server.register("berth.v1.Health", healthChecksService(upkeep.health));
+  return upkeep;
 }

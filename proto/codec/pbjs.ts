@@ -47,6 +47,7 @@ export const modules: Readonly<Record<string, readonly string[]>> = {
     "berth/disk.proto",
     "berth/repair.proto",
     "grpc/health.proto",
+    "berth/health.proto",
     "containerd/task.proto",
     "containerd/process.proto",
     "containerd/types.proto",

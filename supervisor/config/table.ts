@@ -133,6 +133,10 @@ export const configuration = {
     backoff_min: key(duration, "100ms", "Wait before the first restart."),
     backoff_max: key(duration, "1m", "The wait doubles up to this."),
     backoff_reset: key(duration, "10s", "A task that ran this long starts again from the shortest wait."),
+    parallel: key(integer(1, 1000), 8, "Containers that are started at the same time; others wait for their turn."),
+  }),
+  health: section("Health checks of containers.", {
+    parallel: key(integer(1, 1000), 4, "Checks that run at the same time; others wait for their turn."),
   }),
   disk: section("How full the file systems of root and state may become.", {
     high_watermark: key(watermark, "85%", "Above it room is made: garbage, images that nobody uses, rotated logs go."),

@@ -126,6 +126,14 @@ export class RestartMonitor {
     return watched === undefined ? undefined : describe(watched);
   }
 
+  /** {@link describe} of all containers that are watched. */
+  *descriptions(): Generator<Description & { readonly namespace: string; readonly id: string }> {
+    for (const [key, watched] of this.#watched) {
+      const [namespace = "", id = ""] = key.split("/");
+      yield { namespace, id, ...describe(watched) };
+    }
+  }
+
   /** Starts since the daemon began, by how they went, and containers that wait for others. */
   get counts(): { readonly started: number; readonly failed: number; readonly waiting: number } {
     const waiting = [...this.#watched.values()].filter(({ waitingFor }) => waitingFor.length > 0).length;
