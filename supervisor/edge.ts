@@ -5,6 +5,7 @@ import { diskService } from "./grpc/disk.ts";
 import { healthChecksService } from "./grpc/health-checks.ts";
 import type { GrpcServer } from "./grpc/server.ts";
 import type { Family } from "./metrics/text.ts";
+import { openRepair } from "./repair/open.ts";
 import { UpkeepRoom } from "./restart/room.ts";
 import type { Rooms } from "./services.ts";
 import type { Database } from "./store/database.ts";
@@ -33,7 +34,12 @@ export class EdgeRooms {
 
   /** Opens all of them, and registers their services. Nobody can call them before the server listens. */
   static open(parts: EdgeParts): EdgeRooms {
-    return new EdgeRooms([openDisk(parts), openUpkeep(parts)]);
+    return new EdgeRooms([
+      // One room a line.
+      openDisk(parts),
+      openRepair(parts),
+      openUpkeep(parts),
+    ]);
   }
 
   /** What all of them tell Prometheus. */

@@ -52,6 +52,7 @@ export async function checkLive(
   return { findings: first.filter((finding) => second.has(keyOf(finding))), records: again };
 }
 
-function keyOf({ area, subject, problem }: Finding): string {
+/** What tells one finding from every other. */
+export function keyOf({ area, subject, problem }: Pick<Finding, "area" | "subject" | "problem">): string {
   return `${area} ${subject} ${problem}`;
 }

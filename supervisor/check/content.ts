@@ -14,12 +14,13 @@ const CONCURRENCY = 8;
 export async function checkContent(records: CheckRecords, root: string, verify: boolean): Promise<Finding[]> {
   const layout = new Layout(root);
   const findings: Finding[] = [];
-  const add = (severity: Finding["severity"], subject: string, problem: string): void => {
-    findings.push({ severity, area: "content", subject, problem });
+  const add = (severity: Finding["severity"], subject: string, problem: string, digest?: string): void => {
+    const about = digest === undefined ? undefined : ({ kind: "blob", digest } as const);
+    findings.push({ severity, area: "content", subject, problem, ...(about && { about }) });
   };
   const damaged = new Set(records.suspects.filter(({ state }) => state === 2).map(({ digest }) => digest));
   for (const digest of damaged)
-    add("error", digest, "is known to be damaged, and answered as not found: fetch it again");
+    add("error", digest, "is known to be damaged, and answered as not found: fetch it again", digest);
 
   const sizes = new Map<string, { size: number; namespaces: string[] }>();
   for (const { namespace, digest, size } of records.blobs) {
@@ -34,7 +35,7 @@ export async function checkContent(records: CheckRecords, root: string, verify: 
     if (damaged.has(digest)) return;
     const subject = `${namespaces.join(",")}/${digest}`;
     const problem = isDigest(digest) ? await problemOf(layout.blob(digest), digest, size, verify) : "is no digest";
-    if (problem !== undefined) add("error", subject, problem);
+    if (problem !== undefined) add("error", subject, problem, digest);
   });
   for (const name of await namesIn(layout.blobs)) {
     if (!sizes.has(`sha256:${name}`))

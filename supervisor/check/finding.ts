@@ -3,6 +3,15 @@
 /** What is looked at. */
 export type Area = "database" | "content" | "image" | "snapshot" | "container" | "task" | "mount";
 
+/** What a repair has to deal with. */
+export type About =
+  | { readonly kind: "blob"; readonly digest: string }
+  | { readonly kind: "image"; readonly namespace: string; readonly name: string }
+  | { readonly kind: "snapshot"; readonly snapshotter: string; readonly namespace: string; readonly key: string }
+  /** A snapshot as overlayfs or native keeps it. */
+  | { readonly kind: "tree"; readonly id: number }
+  | { readonly kind: "mount"; readonly path: string };
+
 /** One thing that is not as it should be. */
 export interface Finding {
   /** error: something on record is not there, or is wrong; note: waste, or something a client may have wanted so. */
@@ -12,6 +21,8 @@ export interface Finding {
   readonly subject: string;
   /** What is wrong with it, and what to do. */
   readonly problem: string;
+  /** Not given for what only a person can repair. */
+  readonly about?: About | undefined;
 }
 
 /** A finding as one line. */

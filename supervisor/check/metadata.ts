@@ -10,7 +10,8 @@ export function checkMetadata(records: CheckRecords): Finding[] {
   for (const { namespace, name, digest } of records.images) {
     if (blobs.has(`${namespace} ${digest}`)) continue;
     const problem = `its blob ${digest} is not there: pull it again, or remove it`;
-    findings.push({ severity: "error", area: "image", subject: `${namespace}/${name}`, problem });
+    const about = { kind: "image", namespace, name } as const;
+    findings.push({ severity: "error", area: "image", subject: `${namespace}/${name}`, problem, about });
   }
   const snapshots = new Map(records.snapshots.map((row) => [`${row.snapshotter} ${row.namespace} ${row.key}`, row]));
   for (const { namespace, id, snapshotter, snapshot_key: key } of records.containers) {
@@ -24,8 +25,9 @@ export function checkMetadata(records: CheckRecords): Finding[] {
     const subject = `${snapshotter}/${namespace}/${key}`;
     const problem =
       found === undefined ? "is not there" : found.kind === 3 ? undefined : "is not committed, and may change under it";
-    if (problem)
-      findings.push({ severity: "error", area: "snapshot", subject, problem: `its parent ${parent} ${problem}` });
+    if (problem === undefined) continue;
+    const about = { kind: "snapshot", snapshotter, namespace, key } as const;
+    findings.push({ severity: "error", area: "snapshot", subject, problem: `its parent ${parent} ${problem}`, about });
   }
   return findings;
 }

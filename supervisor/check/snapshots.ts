@@ -3,7 +3,7 @@
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { forEach, namesIn } from "./content.ts";
-import type { Finding } from "./finding.ts";
+import type { About, Finding } from "./finding.ts";
 import type { CheckRecords } from "./records.ts";
 
 /** Snapshotters that keep trees; the others are processes of their own. */
@@ -14,8 +14,8 @@ const ACTIVE = 2;
 /** @param root of the daemon */
 export async function checkSnapshots(records: CheckRecords, root: string): Promise<Finding[]> {
   const findings: Finding[] = [];
-  const add = (severity: Finding["severity"], subject: string, problem: string): void => {
-    findings.push({ severity, area: "snapshot", subject, problem });
+  const add = (severity: Finding["severity"], subject: string, problem: string, about?: About): void => {
+    findings.push({ severity, area: "snapshot", subject, problem, ...(about && { about }) });
   };
   const trees = new Map(records.trees.map((tree) => [`${tree.snapshotter} ${tree.key}`, tree]));
   const byId = new Map(records.trees.map((tree) => [tree.id, tree]));
@@ -25,17 +25,21 @@ export async function checkSnapshots(records: CheckRecords, root: string): Promi
     used.add(`${snapshotter} ${backend}`);
     const tree = trees.get(`${snapshotter} ${backend}`);
     const subject = `${snapshotter}/${namespace}/${key}`;
-    if (tree === undefined) add("error", subject, `its tree ${backend} is not there: remove it, and unpack again`);
+    const about = { kind: "snapshot", snapshotter, namespace, key } as const;
+    if (tree === undefined)
+      add("error", subject, `its tree ${backend} is not there: remove it, and unpack again`, about);
     else if (tree.kind !== kind) add("error", subject, `is of kind ${kind} and its tree of kind ${tree.kind}`);
   }
   for (const [name, { id, parent, snapshotter }] of trees) {
     const subject = `${snapshotter}/${id}`;
     if (!used.has(name)) add("note", subject, "is a tree of no snapshot: garbage, removed in time");
-    if (parent !== null && !byId.has(parent)) add("error", subject, `its parent ${parent} is not there`);
+    if (parent !== null && !byId.has(parent))
+      add("error", subject, `its parent ${parent} is not there`, { kind: "tree", id });
   }
   for (const { id, snapshotter, synced } of records.trees) {
     const subject = `${snapshotter}/${id}`;
-    if (synced === 2) add("error", subject, "the disk did not take its files: remove it, and unpack again");
+    const about = { kind: "tree", id } as const;
+    if (synced === 2) add("error", subject, "the disk did not take its files: remove it, and unpack again", about);
     else if (synced !== 1)
       add("note", subject, "is not on disk yet: it is synced, or after a power cut unpacked again");
   }
@@ -57,7 +61,8 @@ export async function checkSnapshots(records: CheckRecords, root: string): Promi
       for (const each of directoriesOf(tree, join(directory, String(id)))) {
         const found = await lstat(each).catch(() => undefined);
         if (found?.isDirectory()) continue;
-        add("error", `${snapshotter}/${id}`, `its directory ${each} is missing: remove the snapshot, and unpack again`);
+        const problem = `its directory ${each} is missing: remove the snapshot, and unpack again`;
+        add("error", `${snapshotter}/${id}`, problem, { kind: "tree", id });
       }
     });
     const ids = new Set(own.map(({ id }) => String(id)));

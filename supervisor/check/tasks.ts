@@ -45,7 +45,8 @@ export async function checkTasks(records: CheckRecords, root: string, state: str
     const [namespace = "", id = ""] = mount.slice(room.length + 1).split("/");
     if (known.has(`${namespace}/${id}`)) continue;
     const problem = `${mount} is mounted and belongs to no bundle: unmount it`;
-    findings.push({ severity: "error", area: "mount", subject: `${namespace}/${id}`, problem });
+    const about = { kind: "mount", path: mount } as const;
+    findings.push({ severity: "error", area: "mount", subject: `${namespace}/${id}`, problem, about });
   }
   for (const twin of await bundlesIn(join(root, taskRoom))) {
     if (known.has(twin)) continue;

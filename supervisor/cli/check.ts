@@ -13,9 +13,10 @@ import { type CheckRecords, readRecords } from "../check/records.ts";
 import { type Config, ConfigError, debugAddress, flagOptions, loadConfig } from "../config.ts";
 import { LockedError, lockDirectory } from "../host/lock.ts";
 
-const usage = `usage: berth check [--config FILE] [--root DIR] [--state DIR] [--verify] [--notes] [--json]
+const usage = `usage: berth check [--config FILE] [--root DIR] [--state DIR] [--verify] [--repair] [--notes] [--json]
 
   --verify   read every blob, and compare its digest
+  --repair   put right what can be: fetch blobs again from where they came, unpack layers anew; tell what was done
   --notes    tell of waste too, which the daemon removes by itself
 `;
 /** How long what may be under way just now has to be over. */
@@ -33,6 +34,10 @@ export async function check(args: readonly string[]): Promise<number> {
   try {
     const { values } = parse(args);
     const config = loadConfig(values);
+    if (values.repair) {
+      const { verify = false, json = false } = values;
+      return await (await import("./repair.ts")).repairAndTell(config, { verify, json });
+    }
     const begun = performance.now();
     const { findings, records } = await run(config, values.verify ?? false);
     const errors = findings.filter(({ severity }) => severity === "error");
@@ -55,6 +60,7 @@ function parse(args: readonly string[]) {
   const options = {
     ...flagOptions,
     verify: { type: "boolean" },
+    repair: { type: "boolean" },
     notes: { type: "boolean" },
     json: { type: "boolean" },
   } as const;

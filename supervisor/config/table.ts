@@ -126,6 +126,11 @@ export const configuration = {
       "/etc/berth/certs.d:/etc/containerd/certs.d",
       "Where HOST/hosts.toml is looked for, when a client names no place: the first of these that is there.",
     ),
+    repair: key(
+      boolean,
+      true,
+      "Whether a blob that is found damaged is fetched again by itself, where it is known from where it came.",
+    ),
     max_concurrent_downloads: key(integer(1, 64), 3, "Blobs of one image that are fetched or pushed at the same time."),
   }),
   restart: section("Containers with containerd's restart labels.", {

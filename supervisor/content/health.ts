@@ -30,6 +30,8 @@ export class Health {
   #busy = 0;
   /** True when the daemon before this one did not end as it should. */
   readonly wasKilled: boolean;
+  /** Told of a blob that was just found damaged. It must not throw. */
+  onDamaged: ((digest: string) => void) | undefined;
   /** When this store was opened, in microseconds. */
   readonly #openedAt = nowMicros();
 
@@ -66,6 +68,11 @@ export class Health {
   /** True for a blob that is known to be damaged. */
   isDamaged(digest: string): boolean {
     return this.#suspects.get(digest) === DAMAGED;
+  }
+
+  /** Blobs that are known to be damaged. */
+  get damagedBlobs(): string[] {
+    return [...this.#suspects].filter(([, state]) => state === DAMAGED).map(([digest]) => digest);
   }
 
   /** True for a blob whose bytes must be hashed before it is used, or is known to be damaged. */
@@ -107,6 +114,7 @@ export class Health {
     } catch {
       // On a full disk it is known until the daemon ends, and noticed again when the blob is used then.
     }
+    this.onDamaged?.(digest);
   }
 
   /**
@@ -126,7 +134,7 @@ export class Health {
   }
 
   /**
-   * Hashes a blob, and remembers the outcome.
+   * Hashes a blob, also one that is known to be damaged, and remembers the outcome.
    * @returns what is wrong with it; undefined when nothing is
    */
   verify(digest: string, size: number): Promise<string | undefined> {
