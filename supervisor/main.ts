@@ -11,7 +11,6 @@ const own: Readonly<Record<string, OwnVerb>> = {
   // Child processes of the daemon: not for people.
   layer: async (args) => (await import("./diff/command.ts")).layer(args),
   tree: async (args) => (await import("./snapshot/tree/command.ts")).tree(args),
-  version: async () => (await import("./cli/version.ts")).version(),
 };
 
 /** Runs one command. @returns the exit status */

@@ -40,7 +40,14 @@ export const verbs: Readonly<Record<string, Verb>> = {
   image: { group: groups.images, load: () => import("./image.ts") },
   login: { group: groups.images, load: () => import("./login.ts") },
   logout: { group: groups.images, load: () => import("./login.ts") },
+  stats: { group: groups.containers, load: () => import("./stats.ts") },
+  top: { group: groups.containers, load: () => import("./top.ts") },
+  events: { group: groups.system, load: () => import("./events.ts") },
+  info: { group: groups.system, load: () => import("./system.ts") },
+  system: { group: groups.system, load: () => import("./system.ts") },
   prune: { group: groups.system, load: () => import("./prune.ts") },
+  doctor: { group: groups.system, load: () => import("./doctor.ts") },
+  version: { group: groups.system, load: () => import("./version.ts") },
 };
 
 /** Verbs that read their arguments themselves (main.ts), with what they do. */
@@ -50,7 +57,6 @@ export const ownVerbs: Readonly<Record<string, string>> = {
   install: "put the executable and its links where containerd looks, and a unit for systemd",
   conformance: "see where a shim keeps the contract with containerd, and where not",
   shim: "be the shim, as under the name containerd-shim-berth-v2",
-  version: "print the version",
 };
 
 /** Options of the program that take a value. */
