@@ -8,6 +8,8 @@ import { parseFlags } from "./command/flags.ts";
 /** What a shim is called by: containerd-shim-berth-v2, or any other name of a shim that it replaces by runtime_path. */
 const shimName = /(?:^|\/)containerd-shim-[^/]+$/;
 const daemonName = /(?:^|\/)berthd$/;
+/** What the kernel calls the first process of an initramfs. It adds words of its own command line, which are not for us. */
+const initName = /(?:^|\/)(?:init|linuxrc)$/;
 
 async function shim(args: readonly string[]): Promise<number> {
   const flags = parseFlags(args);
@@ -36,6 +38,10 @@ async function main(): Promise<number> {
   const args = process.argv.slice(2);
   if (shimName.test(process.argv0)) return shim(args);
   if (args[0] === "shim") return shim(args.slice(1));
+  if (process.pid === 1 && initName.test(process.argv0)) {
+    const flags = args.filter((arg) => arg.startsWith("--"));
+    return (await import("../supervisor/main.ts")).main(["daemon", ...flags]);
+  }
   const command = daemonName.test(process.argv0) ? ["daemon", ...args] : args;
   return (await import("../supervisor/main.ts")).main(command);
 }

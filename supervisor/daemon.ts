@@ -266,6 +266,11 @@ export class Daemon {
     this.#log.info("serving...", { address: grpc.address });
   }
 
+  /** Ends all containers in order, and starts none any more: the machine goes down. */
+  async halt(): Promise<void> {
+    await this.#edge?.upkeep.monitor.halt();
+  }
+
   /** Ends: clients are cut off, containers live on. The locks end with the process. */
   async stop(): Promise<void> {
     this.#trimmer.stop();

@@ -4,6 +4,7 @@ import type { DiskRoom } from "./disk/room.ts";
 import { diskService } from "./grpc/disk.ts";
 import { healthChecksService } from "./grpc/health-checks.ts";
 import type { GrpcServer } from "./grpc/server.ts";
+import { upkeepService } from "./grpc/upkeep.ts";
 import type { Family } from "./metrics/text.ts";
 import { openRepair } from "./repair/open.ts";
 import { UpkeepRoom } from "./restart/room.ts";
@@ -27,18 +28,21 @@ interface EdgeRoom {
 /** The rooms of one daemon. */
 export class EdgeRooms {
   readonly #rooms: readonly EdgeRoom[];
+  /** Restarts and health: other rooms ask it how containers do. */
+  readonly upkeep: UpkeepRoom;
 
-  private constructor(rooms: readonly EdgeRoom[]) {
-    this.#rooms = rooms;
+  private constructor(upkeep: UpkeepRoom, others: readonly EdgeRoom[]) {
+    this.upkeep = upkeep;
+    this.#rooms = [upkeep, ...others];
   }
 
   /** Opens all of them, and registers their services. Nobody can call them before the server listens. */
   static open(parts: EdgeParts): EdgeRooms {
-    return new EdgeRooms([
+    const upkeep = openUpkeep(parts);
+    return new EdgeRooms(upkeep, [
       // One room a line.
       openDisk(parts),
       openRepair(parts),
-      openUpkeep(parts),
     ]);
   }
 
@@ -74,6 +78,8 @@ function openDisk({
 
 function openUpkeep(parts: EdgeParts): UpkeepRoom {
   const upkeep = UpkeepRoom.open(parts);
+  const get = (namespace: string, id: string) => parts.containers.get(namespace, id);
   parts.server.register("berth.v1.Health", healthChecksService(upkeep.health));
+  parts.server.register("berth.v1.Upkeep", upkeepService(upkeep.monitor, get));
   return upkeep;
 }

@@ -4,7 +4,10 @@ type OwnVerb = (args: readonly string[]) => Promise<number>;
 
 /** Verbs that read their own arguments, and are loaded without anything else. */
 const own: Readonly<Record<string, OwnVerb>> = {
-  daemon: async (args) => (await import("./cli/daemon.ts")).daemon(args),
+  daemon: async (args) => {
+    if (isInit(args)) return (await import("./init/init.ts")).init(args);
+    return (await import("./cli/daemon.ts")).daemon(args);
+  },
   check: async (args) => (await import("./cli/check.ts")).check(args),
   conformance: async (args) => (await import("../test/conformance/main.ts")).conformance(args),
   install: async (args) => (await import("./cli/install.ts")).install(args),
@@ -12,6 +15,11 @@ const own: Readonly<Record<string, OwnVerb>> = {
   layer: async (args) => (await import("./diff/command.ts")).layer(args),
   tree: async (args) => (await import("./snapshot/tree/command.ts")).tree(args),
 };
+
+/** True when the daemon is to run as process 1, and not only to say something and end. */
+function isInit(args: readonly string[]): boolean {
+  return process.pid === 1 && !args.some((arg) => ["config", "--help", "-h", "--version", "-v"].includes(arg));
+}
 
 /** Runs one command. @returns the exit status */
 export async function main(args: readonly string[]): Promise<number> {

@@ -48,6 +48,7 @@ export const modules: Readonly<Record<string, readonly string[]>> = {
     "berth/repair.proto",
     "grpc/health.proto",
     "berth/health.proto",
+    "berth/upkeep.proto",
     "containerd/task.proto",
     "containerd/process.proto",
     "containerd/types.proto",

@@ -19,7 +19,25 @@ export { sendDatagram, sendSome } from "./datagram.ts";
 export { connect } from "./dial.ts";
 export { ErrnoError, isErrno } from "./errno.ts";
 export { makeFifo } from "./fifo.ts";
-export { close, fileType, O, open, pipe, readAll, readInto, setPipeSize, writeAll, writeSome } from "./file.ts";
+export {
+  close,
+  exists,
+  fileType,
+  listDirectory,
+  makeDirectories,
+  O,
+  open,
+  pipe,
+  readAll,
+  readFile,
+  readFileIfExists,
+  readInto,
+  readLink,
+  setPipeSize,
+  writeAll,
+  writeFile,
+  writeSome,
+} from "./file.ts";
 export {
   type Bytes,
   bytesOf,
@@ -46,11 +64,15 @@ export {
   writeRange,
   writeRangeAt,
 } from "./inode.ts";
+export { bringUp } from "./interface.ts";
 export { tryLockFile } from "./lock.ts";
 export { attachLoop, detachLoop } from "./loop.ts";
 export { dropPages, programMappings, type Range } from "./memory.ts";
 export { detach, type Mount, MountError, mountAll, mountsBelow, unmountRecursive } from "./mount.ts";
 export { splitLower, unquote } from "./mount-options.ts";
+export { Power, reboot, signalAll, syncAll } from "./power.ts";
+export { setName } from "./process.ts";
+export { type Exit, Reaper, type Watched } from "./reaper.ts";
 export { spawn } from "./spawn.ts";
 export { type ByteReader, byteReader } from "./stream.ts";
 export {

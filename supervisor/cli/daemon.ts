@@ -13,6 +13,9 @@ const usage = `usage: berthd [--config FILE] [--root DIR] [--state DIR] [--addre
        berthd config dump           print the configuration that would be used
 `;
 
+/** The signal that ends all containers in order, and then the daemon. */
+const HALT = "SIGUSR2";
+
 /** @returns the exit status */
 export async function daemon(args: readonly string[]): Promise<number> {
   if (args[0] === "config") return (await import("./config.ts")).config(args.slice(1));
@@ -53,8 +56,10 @@ async function run(flags: Flags, config: Config): Promise<number> {
   notifier.ready();
   log.info("berthd is ready", { ms: Math.round(performance.now()) });
   const signal = await told;
-  log.info("stopping: containers go on", { signal });
+  log.info(signal === HALT ? "stopping, and all containers before" : "stopping: containers go on", { signal });
   notifier.stopping();
+  // The machine, or the container that is ours, goes down; a second signal does not wait for it.
+  if (signal === HALT) await running.halt();
   await running.stop();
   log.flush();
   return 0;
@@ -63,7 +68,7 @@ async function run(flags: Flags, config: Config): Promise<number> {
 /** The first signal ends in order, the second at once. What nobody caught is logged, and the daemon goes on. */
 function listen(tell: (signal: string) => void, log: LogWriter): void {
   let isTold = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  for (const signal of ["SIGTERM", "SIGINT", HALT] as const) {
     process.on(signal, () => {
       if (isTold) process.exit(1);
       isTold = true;

@@ -45,6 +45,7 @@ export const verbs: Readonly<Record<string, Verb>> = {
   events: { group: groups.system, load: () => import("./events.ts") },
   info: { group: groups.system, load: () => import("./system.ts") },
   system: { group: groups.system, load: () => import("./system.ts") },
+  shutdown: { group: groups.system, load: () => import("./shutdown.ts") },
   prune: { group: groups.system, load: () => import("./prune.ts") },
   doctor: { group: groups.system, load: () => import("./doctor.ts") },
   version: { group: groups.system, load: () => import("./version.ts") },

@@ -58,6 +58,7 @@ async function endOne(task: Task, { tasks, find, log }: ShutdownOptions): Promis
     await tasks.delete(task).catch((error: unknown) => {
       if (!isNotFound(error)) throw error;
     });
+    log.info("stopped container", { namespace, id });
     return true;
   } catch (error) {
     log.error(`cannot stop: ${messageOf(error)}`, { namespace, id });
