@@ -27,6 +27,7 @@ const groups = {
 
 /** Every verb, by the name that it is called by; names of one file are told apart by the file. */
 export const verbs: Readonly<Record<string, Verb>> = {
+  run: { group: groups.containers, load: () => import("./run.ts") },
   images: { group: groups.images, load: () => import("./images.ts") },
   pull: { group: groups.images, load: () => import("./pull.ts") },
   push: { group: groups.images, load: () => import("./push.ts") },
@@ -100,7 +101,7 @@ async function add(program: Command, verb: Verb | undefined): Promise<void> {
   if (verb === undefined) return;
   const before = new Set(program.commands);
   const { register } = await verb.load();
-  const fresh = new Command().exitOverride();
+  const fresh = new Command().enablePositionalOptions().exitOverride();
   register(fresh);
   for (const command of fresh.commands) {
     // Verbs of one file are registered by the first of them.

@@ -30,8 +30,13 @@ export const labels = {
   autoRemove: "berth/auto-remove",
   /** Names of the anonymous volumes that go with the container, as a JSON list. */
   anonymousVolumes: "berth/anonymous-volumes",
-  /** The options that it was made with, as JSON: for people and for `inspect`. */
-  options: "berth/options",
+  /** Exit status of the task that ended last and is deleted, and when that was (RFC 3339). */
+  exitStatus: "berth/exit-status",
+  exitedAt: "berth/exited-at",
+  /** `host`, `none` or `container:ID` where there are no networks. */
+  networkMode: "berth/network-mode",
+  /** True where somebody may write to its standard input. */
+  stdin: "berth/stdin",
 } as const;
 
 /** Labels of an image: collection never takes one that is pinned. */

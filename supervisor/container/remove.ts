@@ -1,7 +1,17 @@
 /** Removing a container and all that was made for it. */
 
-import { notImplemented } from "../../proto/errdefs.ts";
+import { rmSync } from "node:fs";
+import { failedPrecondition } from "../../proto/errdefs.ts";
 import type { Api } from "../client/api.ts";
+import { removeFiles } from "../network/files.ts";
+import { networkPaths } from "../network/paths.ts";
+import { labels } from "./labels.ts";
+import { logDirectory, ringDirectory } from "./log-uri.ts";
+import { removeVolumes } from "./mounts.ts";
+import { type Place, placeOf } from "./place.ts";
+import { stopContainer } from "./stop.ts";
+import { CONTAINERS, type ContainerMessage, containerOf, deleteTask, isNotFound, SNAPSHOTS, taskOf } from "./task.ts";
+import { isVolumeName, Volumes } from "./volumes.ts";
 
 /** How a container is removed. */
 export interface RemoveOptions {
@@ -12,14 +22,58 @@ export interface RemoveOptions {
 }
 
 /**
- * Removes a container with its task, snapshot, log and network.
+ * Removes a container with its task, snapshot, log and network files.
  * @throws ContainerdError NotFound for one that does not exist, FailedPrecondition for one that runs without `force`
  */
 export async function removeContainer(
-  _api: Api,
-  _namespace: string,
+  api: Api,
+  namespace: string,
   id: string,
-  _options: RemoveOptions = {},
+  { force = false, volumes = false }: RemoveOptions = {},
 ): Promise<void> {
-  throw notImplemented(`removing ${id} is not there yet`);
+  const container = await containerOf(api, namespace, id);
+  const task = await taskOf(api, namespace, id);
+  if (task !== undefined && task.status !== "stopped" && task.status !== "created" && !force) {
+    const how = task.status === "paused" ? "is paused" : "runs";
+    throw failedPrecondition(`container ${id} ${how}: stop it first (berth stop ${id}), or use --force`);
+  }
+  if (task?.status === "stopped") await deleteTask(api, namespace, id);
+  else if (task !== undefined) await stopContainer(api, namespace, id, { signal: "KILL", timeoutMs: 5000 });
+  const place = await placeOf(api);
+  await api.call(CONTAINERS, "Delete", { id }, { namespace });
+  await removeSnapshot(api, namespace, container);
+  removeRest(place, namespace, container, volumes);
+}
+
+async function removeSnapshot(api: Api, namespace: string, container: ContainerMessage): Promise<void> {
+  const { snapshotter = "", snapshotKey: key = "" } = container;
+  if (!key) return;
+  try {
+    await api.call(SNAPSHOTS, "Remove", { snapshotter, key }, { namespace });
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
+}
+
+/** What is kept beside the daemon's records. */
+function removeRest({ root }: Place, namespace: string, container: ContainerMessage, volumes: boolean): void {
+  const id = container.id ?? "";
+  removeFiles(networkPaths(root), namespace, id);
+  // A log that the user has put elsewhere is the user's.
+  for (const directory of [logDirectory(root, namespace, id), ringDirectory(namespace, id)]) {
+    rmSync(directory, { recursive: true, force: true });
+  }
+  if (volumes) removeVolumes(new Volumes(root, namespace), anonymousVolumes(container));
+}
+
+/** Names of the volumes that are a container's own. */
+export function anonymousVolumes(container: Pick<ContainerMessage, "labels">): string[] {
+  try {
+    const names: unknown = JSON.parse(container.labels?.[labels.anonymousVolumes] || "[]");
+    return Array.isArray(names)
+      ? names.filter((name): name is string => typeof name === "string" && isVolumeName(name))
+      : [];
+  } catch {
+    return [];
+  }
 }
