@@ -6,6 +6,7 @@ import { healthChecksService } from "./grpc/health-checks.ts";
 import type { GrpcServer } from "./grpc/server.ts";
 import { upkeepService } from "./grpc/upkeep.ts";
 import type { Family } from "./metrics/text.ts";
+import { NetworkRoom } from "./network/room.ts";
 import { openRepair } from "./repair/open.ts";
 import { UpkeepRoom } from "./restart/room.ts";
 import type { Rooms } from "./services.ts";
@@ -43,6 +44,7 @@ export class EdgeRooms {
       // One room a line.
       openDisk(parts),
       openRepair(parts),
+      NetworkRoom.open(parts),
     ]);
   }
 

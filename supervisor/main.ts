@@ -14,6 +14,8 @@ const own: Readonly<Record<string, OwnVerb>> = {
   // Child processes of the daemon: not for people.
   layer: async (args) => (await import("./diff/command.ts")).layer(args),
   tree: async (args) => (await import("./snapshot/tree/command.ts")).tree(args),
+  // What runc calls for a container with networks.
+  "network-hook": async (args) => (await import("./network/hook.ts")).networkHook(args),
 };
 
 /** True when the daemon is to run as process 1, and not only to say something and end. */

@@ -53,6 +53,21 @@ export const pathList: Kind<readonly string[]> = {
   },
 };
 
+/** Ranges of addresses of IPv4. */
+export const subnetList: Kind<readonly string[]> = {
+  expected: 'subnets with spaces between them, such as "10.210.0.0/16 172.30.0.0/16"',
+  read: (value) => {
+    if (typeof value !== "string") return undefined;
+    const subnets = value.split(/\s+/).filter((part) => part !== "");
+    return subnets.length > 0 && subnets.every(isSubnet) ? subnets : undefined;
+  },
+};
+
+function isSubnet(text: string): boolean {
+  const [, address = "", bits = ""] = /^(\d{1,3}(?:\.\d{1,3}){3})\/(\d{1,2})$/.exec(text) ?? [];
+  return address !== "" && Number(bits) <= 30 && address.split(".").every((byte) => Number(byte) < 256);
+}
+
 export const boolean: Kind<boolean> = {
   expected: "true or false",
   read: (value) => (typeof value === "boolean" ? value : undefined),

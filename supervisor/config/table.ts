@@ -13,6 +13,7 @@ import {
   path,
   pathList,
   size,
+  subnetList,
   type TomlValue,
   table,
   text,
@@ -161,6 +162,21 @@ export const configuration = {
       duration,
       "10m",
       "An image that was pulled, imported or used this short a time ago is not evicted.",
+    ),
+  }),
+  network: section("Networks of containers, by CNI.", {
+    conf_dir: key(path, "/etc/cni/net.d", "Where conflists are, berth's own among them."),
+    plugin_dirs: key(pathList, "/usr/lib/cni:/opt/cni/bin", "Where plugins are looked for, in this order."),
+    default: key(text, "berth", "The network of containers that name none; made when it is not there."),
+    pools: key(
+      subnetList,
+      "10.210.0.0/16 172.30.0.0/16 192.168.192.0/18",
+      "Ranges out of which new networks get a subnet that nobody else has.",
+    ),
+    shared_rules: key(
+      boolean,
+      true,
+      "Rules of iptables that are the same for all containers of a network are made once; false: by the plugins bridge and firewall, for each.",
     ),
   }),
   diff: section("Limits on unpacking one layer, against layers made to fill a disk.", {

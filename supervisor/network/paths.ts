@@ -19,6 +19,8 @@ export interface NetworkSettings {
   readonly pluginDirs: readonly string[];
   /** The network of containers that name none. */
   readonly defaultNetwork: string;
+  /** Rules that are the same for all containers of a network are made once, and not by plugins for each. */
+  readonly sharedRules: boolean;
   /** Ranges out of which new networks get a subnet. */
   readonly pools: readonly string[];
 }
@@ -37,6 +39,7 @@ export const defaultSettings: NetworkSettings = {
   confDir: "/etc/cni/net.d",
   pluginDirs: ["/usr/lib/cni", "/opt/cni/bin"],
   defaultNetwork: "berth",
+  sharedRules: true,
   pools: ["10.210.0.0/16", "172.30.0.0/16", "192.168.192.0/18"],
 };
 
@@ -53,8 +56,8 @@ export function networkPaths(root: string = defaultRoot): NetworkPaths {
 /** Tells hooks and commands what is configured. Written only when it is not what is there. */
 export function writeSettings(root: string, settings: NetworkSettings): void {
   const path = settingsPath(join(root, "network"));
-  const { run, confDir, pluginDirs, defaultNetwork, pools } = settings;
-  const text = `${JSON.stringify({ run, confDir, pluginDirs, defaultNetwork, pools }, undefined, 2)}\n`;
+  const { run, confDir, pluginDirs, defaultNetwork, sharedRules, pools } = settings;
+  const text = `${JSON.stringify({ run, confDir, pluginDirs, defaultNetwork, sharedRules, pools }, undefined, 2)}\n`;
   if (readIfThere(path) !== text) writeDurably(path, text, 0o644);
 }
 

@@ -1,7 +1,7 @@
 /** What a container asks of the network: written by whoever makes the container, read by the hook. All of it is hostile. */
 
-import { isIP } from "node:net";
 import { invalidArgument } from "../../proto/errdefs.ts";
+import { isIP } from "./address.ts";
 
 /** The annotation of the OCI spec, and the label of the container, that hold a {@link NetworkRequest} as JSON. */
 export const networkKey = "berth/network";

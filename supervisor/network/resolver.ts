@@ -1,7 +1,7 @@
 /** The text of a container's resolv.conf, from the host's and what is asked for. */
 
 import { readFileSync } from "node:fs";
-import { isIP } from "node:net";
+import { isIP } from "./address.ts";
 import type { DnsRequest } from "./request.ts";
 
 /** Where the host's resolvers are told; the second is systemd-resolved's own list, behind its stub on loopback. */

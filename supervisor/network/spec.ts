@@ -73,7 +73,7 @@ export function networkSpec(options: NetworkOptions, paths: NetworkPaths): Netwo
   }
   const hook = (verb: string): Hook => ({
     path: hookExecutable(),
-    args: ["berth", "network-hook", verb, "--root", dirname(paths.root)],
+    args: ["berth", "network-hook", verb, "--root", dirname(paths.root), "--namespace", namespace],
     env: hookEnv,
     timeout: HOOK_TIMEOUT_S,
   });

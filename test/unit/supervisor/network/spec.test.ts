@@ -13,7 +13,7 @@ describe("the network of a spec", () => {
     const { hooks, mounts, namespaces, annotations, labels } = networkSpec({ ...container, mode: "cni" }, paths);
     const [add] = hooks.createRuntime ?? [];
     expect(add?.path).toStartWith("/");
-    expect(add?.args).toEqual(["berth", "network-hook", "add", "--root", "/var/lib/berth"]);
+    expect(add?.args).toEqual(["berth", "network-hook", "add", "--root", "/var/lib/berth", "--namespace", "default"]);
     expect(hooks.poststop?.[0]?.args[2]).toBe("del");
     expect(mounts.map(({ destination }) => destination)).toEqual(["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]);
     expect(mounts[0]?.source).toBe("/var/lib/berth/network/containers/default/web/hosts");

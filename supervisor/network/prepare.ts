@@ -1,0 +1,40 @@
+/** A container's network at its making and at its removal: what clients call. */
+
+import { failedPrecondition } from "../../proto/errdefs.ts";
+import { detach } from "./attach.ts";
+import { readAttachment, readAttachments } from "./attachments.ts";
+import { needNetwork } from "./create.ts";
+import { prepareFiles, removeFiles } from "./files.ts";
+import type { NetworkPaths } from "./paths.ts";
+import { conflictText, portConflicts } from "./ports.ts";
+import { checkRequest } from "./request.ts";
+import { type NetworkOptions, type NetworkSpec, networkSpec } from "./spec.ts";
+
+/**
+ * Makes what a container's network needs before the container is made: its files, and the default network when that is
+ * the first to use it. Ports that somebody has already are refused here, not at the start.
+ * @returns what goes into its spec
+ * @throws ContainerdError InvalidArgument; NotFound for a network; FailedPrecondition that says who has a port
+ */
+export async function prepareNetwork(paths: NetworkPaths, options: NetworkOptions): Promise<NetworkSpec> {
+  const { namespace, id, mode } = options;
+  const request = checkRequest(options.request);
+  if (mode === "cni") {
+    for (const { name } of request.networks) await needNetwork(paths, name);
+    const [conflict] = portConflicts(request.ports, readAttachments(paths), { namespace, id });
+    if (conflict !== undefined) throw failedPrecondition(conflictText(conflict));
+  }
+  const spec = networkSpec({ ...options, request }, paths);
+  prepareFiles({ ...options, request }, paths);
+  return spec;
+}
+
+/**
+ * Takes away what a container's network has left: to be called when the container is removed, or was not made after all.
+ * @throws CniError when something of it cannot be released; the daemon tries that again
+ */
+export async function releaseNetwork(paths: NetworkPaths, namespace: string, id: string): Promise<void> {
+  removeFiles(paths, namespace, id);
+  if (readAttachment(paths, namespace, id) === undefined) return;
+  await detach(paths, () => readAttachment(paths, namespace, id));
+}
