@@ -28,6 +28,17 @@ const groups = {
 /** Every verb, by the name that it is called by; names of one file are told apart by the file. */
 export const verbs: Readonly<Record<string, Verb>> = {
   run: { group: groups.containers, load: () => import("./run.ts") },
+  create: { group: groups.containers, load: () => import("./create.ts") },
+  ps: { group: groups.containers, load: () => import("./ps.ts") },
+  exec: { group: groups.containers, load: () => import("./exec.ts") },
+  start: { group: groups.containers, load: () => import("./lifecycle.ts") },
+  stop: { group: groups.containers, load: () => import("./lifecycle.ts") },
+  restart: { group: groups.containers, load: () => import("./lifecycle.ts") },
+  kill: { group: groups.containers, load: () => import("./lifecycle.ts") },
+  rm: { group: groups.containers, load: () => import("./lifecycle.ts") },
+  pause: { group: groups.containers, load: () => import("./lifecycle.ts") },
+  unpause: { group: groups.containers, load: () => import("./lifecycle.ts") },
+  wait: { group: groups.containers, load: () => import("./lifecycle.ts") },
   images: { group: groups.images, load: () => import("./images.ts") },
   pull: { group: groups.images, load: () => import("./pull.ts") },
   push: { group: groups.images, load: () => import("./push.ts") },
