@@ -7,6 +7,7 @@ import { packRuntimeOptions } from "./config/runtime-options.ts";
 import type { Config } from "./config.ts";
 import { ContentStore } from "./content/store.ts";
 import { isWhole } from "./content/whole.ts";
+import { openDeltas } from "./delta/open.ts";
 import { Diff } from "./diff/diff.ts";
 import { DiskRoom } from "./disk/room.ts";
 import { EdgeRooms } from "./edge.ts";
@@ -220,6 +221,7 @@ export class Daemon {
       ...{ content, images, snapshots, leases, diff },
       defaultSnapshotter: this.#config.snapshotter.default,
       parallel: this.#config.registry.maxConcurrentDownloads,
+      ...openDeltas(this.#config, images, this.#log),
     });
     const tasks = await TaskRoom.open(this.#config, { exchange: this.#exchange, containers, log: this.#log });
     this.#tasks = tasks;

@@ -19,6 +19,13 @@ export const text: Kind<string> = {
   read: (value) => (typeof value === "string" && !hasControls(value) ? value : undefined),
 };
 
+/** Any number of texts. */
+export const textList: Kind<readonly string[]> = {
+  expected: "a list of texts",
+  read: (value) =>
+    Array.isArray(value) && value.every((item) => text.read(item) !== undefined) ? (value as string[]) : undefined,
+};
+
 /** An absolute path, made free of `.` and `..`. */
 export const path: Kind<string> = {
   expected: 'an absolute path, such as "/run/berth"',

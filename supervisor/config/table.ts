@@ -17,6 +17,7 @@ import {
   type TomlValue,
   table,
   text,
+  textList,
   watermark,
 } from "./kinds.ts";
 
@@ -120,6 +121,16 @@ export const configuration = {
     ),
     schedule_delay: key(duration, "0ms", "Wait between the reason to collect and doing it."),
     startup_delay: key(duration, "100ms", "Wait before the first collection after a start."),
+  }),
+  images: section("Images that the daemon brings by itself, and how it spares the network.", {
+    directories: key(
+      pathList,
+      "/var/lib/berth/images:/media/*/berth",
+      "Directories that are watched for archives of images and for lists (*.txt) of images to fetch; a * stands for one name.",
+    ),
+    prefetch: key(textList, [], "Images that are fetched, pinned, and fetched again until they are there."),
+    namespace: key(text, "default", "The namespace that these images are for."),
+    deltas: key(boolean, true, "Whether a pull looks for a delta from an older image that is here."),
   }),
   registry: section("Registries, for pulls and pushes that the daemon does itself.", {
     config_path: key(

@@ -2,6 +2,7 @@
 
 import { Code } from "../../proto/ttrpc/status.ts";
 import { ErrnoError, isErrno, MountError } from "../../shim/linux/index.ts";
+import { PatchError } from "../delta/patch/error.ts";
 import { CompressionError } from "./inflate.ts";
 import { LimitError } from "./limits.ts";
 import type { Answer } from "./request.ts";
@@ -20,7 +21,8 @@ export async function answer<R>(work: () => R, where: Bun.BunFile = Bun.stdout):
 }
 
 function codeOf(error: unknown): Code {
-  if (error instanceof ArchiveError || error instanceof CompressionError) return Code.InvalidArgument;
+  if (error instanceof ArchiveError || error instanceof CompressionError || error instanceof PatchError)
+    return Code.InvalidArgument;
   if (error instanceof LimitError) return Code.ResourceExhausted;
   if (error instanceof MountError) return error.invalid ? Code.InvalidArgument : Code.Unknown;
   if (error instanceof ErrnoError && isErrno(error, "ENOSPC", "EDQUOT")) return Code.ResourceExhausted;

@@ -19,6 +19,8 @@ export async function layer(args: readonly string[]): Promise<number> {
       return (await import("./compare.ts")).compare();
     case "inflate":
       return (await import("./input.ts")).inflate(rest);
+    case "patch":
+      return (await import("../delta/process.ts")).patch();
     default:
       await Bun.write(Bun.stderr, "berth layer is started by the daemon\n");
       return 1;

@@ -7,6 +7,8 @@ import type { BlobReader } from "./stores.ts";
 export interface Registry {
   /** The name that was asked for. */
   readonly reference: string;
+  /** Another name in the same repository, with the same credentials; missing where nothing else can be asked for. */
+  at?(reference: string): Registry;
   /** Asks what the name stands for. @throws ContainerdError NotFound, and what registries refuse with */
   resolve(signal: AbortSignal): Promise<Descriptor>;
   /**

@@ -3,28 +3,29 @@
  * client; what it makes is kept by a lease until its image is there.
  */
 
-import { ContainerdError, invalidArgument } from "../../proto/errdefs.ts";
-import { Code } from "../../proto/ttrpc/status.ts";
+import { invalidArgument } from "../../proto/errdefs.ts";
 import type { Diff } from "../diff/diff.ts";
 import { exportImages } from "./archive/exporter.ts";
-import { importArchive } from "./archive/importer.ts";
-import { ByteSource, decompressed } from "./archive/source.ts";
+import type { DeltaLoader, DeltaPuller } from "./delta.ts";
 import type { Descriptor } from "./descriptor.ts";
-import { fetchBlob } from "./fetch.ts";
+import { type FetchOptions, fetchBlob } from "./fetch.ts";
 import { type Selection, wantedChildren } from "./filter.ts";
+import { importImages } from "./import.ts";
 import { KeyedLock, Limiter } from "./lock.ts";
-import { childrenOf, parseIndex, readBlob, schema1 } from "./manifest.ts";
+import { childrenOf, schema1 } from "./manifest.ts";
 import { mediaTypes } from "./mediatype.ts";
-import { type Naming, namesInArchive, namesOfTarget, namesToExport } from "./names.ts";
+import { type Naming, namesOfTarget, namesToExport } from "./names.ts";
 import { everything, hostPlatform, ordered, type Platform } from "./platform.ts";
 import { ProgressTracker, type Report } from "./progress.ts";
+import type { PullBytes } from "./pull-bytes.ts";
 import { PullLeases } from "./pull-lease.ts";
 import { pushImage } from "./push.ts";
 import type { Registry } from "./registry.ts";
+import { save } from "./save.ts";
 import { blobsOf, imagesOf, type SessionRooms, snapshotsOf, withLease } from "./session.ts";
 import { sourceLabel } from "./source-label.ts";
 import type { Applier, Blobs, ImageRecords } from "./stores.ts";
-import { codeOf, Unpacker, wrap } from "./unpack.ts";
+import { Unpacker, wrap } from "./unpack.ts";
 import { type Visit, walk } from "./walk.ts";
 
 /** The store of images, as one end of a transfer. */
@@ -78,6 +79,9 @@ export interface TransfersParts extends SessionRooms {
   readonly defaultSnapshotter?: string;
   /** Blobs that are fetched or pushed for one transfer at a time. */
   readonly parallel?: number;
+  /** What makes images of older ones; none is made where there is nothing. */
+  readonly deltas?: DeltaLoader & DeltaPuller;
+  readonly bytes?: PullBytes;
 }
 
 /** containerd's defaults. */
@@ -120,6 +124,16 @@ export class Transfers {
     return true;
   }
 
+  /** How many bytes its pulls have brought. */
+  get bytes(): PullBytes | undefined {
+    return this.#parts.bytes;
+  }
+
+  get #counted(): Pick<FetchOptions, "received" | "resumed"> {
+    const { bytes } = this.#parts;
+    return { received: (count) => bytes?.pulled("full", count), resumed: (count) => bytes?.saved("resume", count) };
+  }
+
   get #parallel(): number {
     return this.#parts.parallel ?? PARALLEL;
   }
@@ -129,7 +143,10 @@ export class Transfers {
       return (job) => this.#pull(source.registry, destination, job);
     }
     if (source.kind === "import" && destination.kind === "store")
-      return (job) => this.#import(source, destination, job);
+      return (job) => {
+        const walk = (root: Descriptor, visit: Visit) => this.#walk(destination, job, root, () => visit);
+        return importImages({ walk, deltas: this.#parts.deltas }, source, destination, job);
+      };
     if (source.kind !== "store") return undefined;
     if (destination.kind === "registry")
       return (job) => pushImage(source.name, destination.registry, this.#parallel, job);
@@ -160,60 +177,25 @@ export class Transfers {
     const source = sourceLabel(registry.reference);
     const limiter = new Limiter(this.#parallel);
     try {
-      await this.#walk(store, job, target, (signal) => async (descriptor) => {
+      const root = (await this.#parts.deltas?.pull(registry, target, store, job)) ?? target;
+      await this.#walk(store, job, root, (signal) => async (descriptor) => {
         tracker.add(descriptor);
         const moved = (bytes: number): void => tracker.moved(descriptor, bytes);
-        const isNew = await limiter.with(signal, () => fetchBlob(registry, blobs, descriptor, { signal, moved }));
+        const options = { signal, moved, ...this.#counted };
+        const isNew = await limiter.with(signal, () => fetchBlob(registry, blobs, descriptor, options));
         if (isNew) tracker.complete(descriptor);
         else tracker.exists(descriptor);
         const found = await children(descriptor);
         await source(blobs, descriptor);
         return found;
       });
-      const names = namesOfTarget(store, target);
-      await save(store, target, names, job);
+      const names = namesOfTarget(store, root);
+      await save(store, root, names, job);
       for (const name of names) report({ event: "saved", name });
       report({ event: `Completed pull from ${from}` });
     } finally {
       tracker.finish();
     }
-  }
-
-  async #import(archive: ImportEnd, store: StoreEnd, job: Job): Promise<void> {
-    const { blobs, signal, report } = job;
-    report({ event: "Importing" });
-    const raw = new ByteSource(archive.bytes);
-    let index: Descriptor;
-    try {
-      const source = archive.mediaType === "" ? await decompressed(raw) : raw;
-      index = await importArchive(source, blobs, { compress: archive.compress, signal });
-    } finally {
-      await raw.close();
-    }
-    const manifests = parseIndex(await readBlob(blobs, index), index);
-    let isEmpty = true;
-    const children = wantedChildren(blobs, store);
-    await this.#walk(store, job, index, () => async (descriptor) => {
-      const found = await children(descriptor);
-      if (found.length > 0) isEmpty = false;
-      return found;
-    });
-    if (isEmpty) throw new ContainerdError(Code.Unknown, "image might be filtered out");
-    for (const [descriptor, names] of [
-      [index, namesOfTarget] as const,
-      ...manifests.map((m) => [m, namesInArchive] as const),
-    ]) {
-      let list: string[];
-      try {
-        list = names(store, descriptor);
-      } catch (error) {
-        if (codeOf(error) === Code.NotFound) continue;
-        throw error;
-      }
-      await save(store, descriptor, list, job);
-      for (const name of list) report({ event: "saved", name, descriptor });
-    }
-    report({ event: "Completed import" });
   }
 
   /**
@@ -270,10 +252,6 @@ export class Transfers {
 export interface Job extends TransferOptions {
   readonly blobs: Blobs;
   readonly images: ImageRecords;
-}
-
-async function save(store: StoreEnd, target: Descriptor, names: readonly string[], { images }: Job): Promise<void> {
-  for (const name of names) await images.put({ name, target, labels: store.labels });
 }
 
 async function exportTo(store: StoreEnd, archive: ExportEnd, { blobs, images, signal, report }: Job): Promise<void> {

@@ -192,7 +192,7 @@ async function withRegistry(
 }
 
 /** The hosts.toml files of the flags: with `--insecure` one is made that does not verify the registry's certificate. */
-function hostsDirectoryOf(
+export function hostsDirectoryOf(
   reference: string,
   flags: RegistryFlags,
 ): { directory: string | undefined; remove: () => void } {

@@ -45,6 +45,13 @@ export class Repository implements Registry {
     return this.#parts.name;
   }
 
+  at(reference: string): Registry {
+    const other = new Repository({ ...this.#parts, name: reference });
+    // Who has asked there before need not show again who it is.
+    if (parseRemote(reference).host === this.#place.host) other.#clients = this.#clients;
+    return other;
+  }
+
   #able(...capabilities: readonly Capability[]): Promise<HostClient[]> {
     this.#clients ??= this.#parts.clientsOf(this.#place.host);
     return this.#clients.then((clients) =>

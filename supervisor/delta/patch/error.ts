@@ -1,0 +1,4 @@
+/** A patch that is not what it says. */
+export class PatchError extends Error {
+  override readonly name = "PatchError";
+}
