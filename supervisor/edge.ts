@@ -1,5 +1,6 @@
 /** The rooms of an edge node, beside those of containerd's API: each is opened in one line here, and ended in reverse. */
 
+import { AppRoom } from "./app/room.ts";
 import type { DiskRoom } from "./disk/room.ts";
 import { diskService } from "./grpc/disk.ts";
 import { healthChecksService } from "./grpc/health-checks.ts";
@@ -45,6 +46,7 @@ export class EdgeRooms {
       openDisk(parts),
       openRepair(parts),
       NetworkRoom.open(parts),
+      openApps(parts, upkeep),
     ]);
   }
 
@@ -84,4 +86,10 @@ function openUpkeep(parts: EdgeParts): UpkeepRoom {
   parts.server.register("berth.v1.Health", healthChecksService(upkeep.health));
   parts.server.register("berth.v1.Upkeep", upkeepService(upkeep.monitor, get));
   return upkeep;
+}
+
+function openApps({ config, log, exchange, server, tasks }: EdgeParts, { monitor }: UpkeepRoom): AppRoom {
+  const { loaded } = tasks.tasks;
+  const describe = (namespace: string, id: string) => monitor.describe(namespace, id);
+  return AppRoom.open({ config, log, exchange, server, loaded, describe });
 }

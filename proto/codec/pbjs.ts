@@ -44,6 +44,7 @@ export const modules: Readonly<Record<string, readonly string[]>> = {
   cgroups2: ["containerd/cgroups2.proto"],
   supervisor: [
     ...services,
+    "berth/apps.proto",
     "berth/disk.proto",
     "berth/repair.proto",
     "grpc/health.proto",

@@ -28,8 +28,6 @@ export interface Service {
   readonly containerName?: string;
   /** Containers of it. */
   readonly replicas: number;
-  /** Whether an old container ends before its successor starts, or after. */
-  readonly order: "stop-first" | "start-first";
   readonly dependsOn: readonly ServiceDependency[];
   readonly networks: readonly ServiceNetwork[];
   /** Mounts of volumes name them by their keys in the file. */

@@ -130,8 +130,7 @@ async function findByConfig(
   return details.filter(({ parts }) => parts.some(({ configDigest }) => configDigest.startsWith(`sha256:${hex}`)));
 }
 
-/** {@link fullName}; undefined for what is no name. */
-export function tryFullName(name: string): string | undefined {
+function tryFullName(name: string): string | undefined {
   try {
     return normalizeDockerName(name);
   } catch {

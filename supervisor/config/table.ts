@@ -190,6 +190,16 @@ export const configuration = {
       "Rules of iptables that are the same for all containers of a network are made once; false: by the plugins bridge and firewall, for each.",
     ),
   }),
+  apps: section("Applications: files in Compose's schema.", {
+    directory: key(
+      optionalPath,
+      "/etc/berth/apps",
+      'Its *.yaml are applied as they come, change and go; "": none are. It is not made when it is not there.',
+    ),
+    namespace: key(text, "default", "The namespace of their containers."),
+    stable: key(duration, "10s", "A new container without a health check is well when it has run for so long."),
+    start_timeout: key(duration, "1m", "A new container that has not started after this has failed."),
+  }),
   diff: section("Limits on unpacking one layer, against layers made to fill a disk.", {
     max_size: key(size(1 << 20, 2 ** 50), "256GiB", "Bytes of the uncompressed layer."),
     max_entries: key(integer(1, 1e9), 10_000_000, "Files and directories in it."),

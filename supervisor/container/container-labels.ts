@@ -36,8 +36,8 @@ export function containerLabels(input: LabelInput): Record<string, string> {
   };
   const log = logUri(root, namespace, id, options.log);
   if (log !== "") labels[names.log] = log;
-  const { restart } = options;
-  if (restart !== undefined && restart.name !== "no") {
+  const { restart, app } = options;
+  if (restart !== undefined && (restart.name !== "no" || app !== undefined)) {
     if (options.autoRemove)
       throw invalidArgument("--rm and --restart at once: a container that is removed cannot come back");
     const { name, maximum = 0 } = restart;
@@ -47,9 +47,10 @@ export function containerLabels(input: LabelInput): Record<string, string> {
   const health = healthOf(options, image);
   if (health !== undefined) labels[names.health] = JSON.stringify(health);
   if (options.dependsOn?.length) labels[names.dependsOn] = JSON.stringify(options.dependsOn);
-  const { app } = options;
   if (app !== undefined) {
     Object.assign(labels, {
+      // Nobody but the restart monitor starts it.
+      [names.restart.status]: "running",
       [names.app]: app.name,
       [names.appService]: app.service,
       [names.appRevision]: app.revision,

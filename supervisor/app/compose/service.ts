@@ -24,7 +24,7 @@ import {
 import { bytes, duration } from "./units.ts";
 
 const name = { pattern: nodeName, expected: "letters, digits, _ . -" };
-const MIN_MEMORY = 4 << 20;
+const MIN_MEMORY = 6 << 20;
 
 /** `restart`. */
 const restart: Reader<RestartPolicy> = (node, problems) => {
@@ -171,17 +171,6 @@ const deploy = object(
       {},
       { delay: "berth backs off by itself ([restart] of its configuration)", window: "berth backs off by itself" },
     ),
-    update_config: object(
-      { order: oneOf("stop-first", "start-first") },
-      {},
-      {
-        parallelism: "containers are replaced one by one",
-        delay: "",
-        failure_action: "berth goes back to the last good revision",
-        monitor: "see [apps] of berth's configuration",
-        max_failure_ratio: "",
-      },
-    ),
     labels: keyValues,
   },
   {},
@@ -190,6 +179,7 @@ const deploy = object(
     placement: "there is one node",
     endpoint_mode: "there is one node",
     rollback_config: "there is one way back",
+    update_config: "containers are replaced one by one, the old one ends first, and what fails is taken back",
   },
 );
 

@@ -65,7 +65,6 @@ export function serviceOf(name: string, keys: Keys, node: Node, shared: Shared):
     name,
     ...(keys.container_name === undefined ? {} : { containerName: keys.container_name }),
     replicas,
-    order: keys.deploy?.update_config?.order ?? "stop-first",
     dependsOn: dependenciesOf(keys, node, shared),
     networks: networksOf(keys, node, shared),
     options: optionsOf(keys.image, keys, node, shared),

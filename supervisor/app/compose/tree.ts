@@ -9,7 +9,7 @@ import { type Entry, type MapNode, type Node, type Place, pathOf, type TextNode 
 import type { Problems } from "./problem.ts";
 
 /** Longest file in bytes. */
-export const MAX_FILE = 1 << 20;
+export const MAX_FILE = 256 << 10;
 /** Nodes of a file, those of aliases counted wherever they are used. */
 const MAX_NODES = 20_000;
 const MAX_DEPTH = 40;
@@ -20,7 +20,7 @@ const MAX_BRACKETS = 1000;
 export function readTree(text: string, lookup: Lookup, problems: Problems): Node | undefined {
   const start: Place = { line: 1, column: 1 };
   if (Buffer.byteLength(text) > MAX_FILE) {
-    return problems.add(start, "", `the file is longer than ${MAX_FILE >> 20} MiB`);
+    return problems.add(start, "", `the file is longer than ${MAX_FILE >> 10} KiB`);
   }
   const deep = depthProblem(text);
   if (deep !== undefined) return problems.add(deep, "", `nested more than ${MAX_DEPTH} deep`);
