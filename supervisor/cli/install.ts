@@ -1,7 +1,11 @@
-/** `berth install`: puts the executable and its links where containerd looks (INV-1), and a unit where systemd looks. */
+/**
+ * `berth install`: puts the executable and its links where containerd looks (INV-1), units where systemd looks, and a
+ * script where OpenRC looks.
+ */
 
 import {
   accessSync,
+  chmodSync,
   constants,
   copyFileSync,
   mkdirSync,
@@ -12,34 +16,42 @@ import {
 } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { unitOf } from "../host/unit.ts";
+import { openrcOf } from "../host/openrc.ts";
+import { containersUnitOf, unitOf } from "../host/unit.ts";
 
 /** Links to the executable, one for each role that containerd or a person calls by name. */
 const links = ["containerd-shim-berth-v2", "berthd"];
 const defaultDirectory = "/usr/local/bin";
 const defaultUnits = "/etc/systemd/system";
-const usage = "usage: berth install [--bin-dir DIR] [--systemd [--systemd-dir DIR] [--config FILE]]\n";
+const defaultScripts = "/etc/init.d";
+const usage = `usage: berth install [--bin-dir DIR] [--systemd [--systemd-dir DIR]] [--openrc [--openrc-dir DIR]] [--config FILE]
+`;
 
 const flags = {
   "bin-dir": { type: "string" },
   systemd: { type: "boolean" },
   "systemd-dir": { type: "string" },
+  openrc: { type: "boolean" },
+  "openrc-dir": { type: "string" },
   config: { type: "string" },
 } as const;
 
 /**
  * Copies this executable to DIR/berth and links the roles to it. An executable that is in use is replaced, not
- * overwritten: running shims go on with the old one. With --systemd the unit berthd.service is written too.
+ * overwritten: running shims go on with the old one. With --systemd the units berthd.service and berth-containers.service
+ * are written too, with --openrc the script berthd.
  * @returns the exit status
  */
 export async function install(args: readonly string[]): Promise<number> {
   let directory: string;
   let units: string | undefined;
+  let scripts: string | undefined;
   let config: string | undefined;
   try {
     const { values } = parseArgs({ args: [...args], options: flags });
     directory = resolve(values["bin-dir"] ?? defaultDirectory);
     units = values.systemd ? resolve(values["systemd-dir"] ?? defaultUnits) : undefined;
+    scripts = values.openrc ? resolve(values["openrc-dir"] ?? defaultScripts) : undefined;
     config = values.config === undefined ? undefined : resolve(values.config);
   } catch (error) {
     await Bun.write(Bun.stderr, `berth install: ${(error as Error).message}\n${usage}`);
@@ -56,10 +68,24 @@ export async function install(args: readonly string[]): Promise<number> {
       for (const link of links) replace(join(directory, link), (temporary) => symlinkSync("berth", temporary));
     });
     if (units !== undefined) {
-      const unit = join(units, "berthd.service");
-      const text = unitOf(join(directory, "berthd"), config);
-      within(units, "--systemd-dir", () => replace(unit, (temporary) => writeFileSync(temporary, text)));
-      installed.push(unit);
+      const texts = [
+        ["berthd.service", unitOf(join(directory, "berthd"), config)],
+        ["berth-containers.service", containersUnitOf(join(directory, "berth"), config)],
+      ] as const;
+      for (const [name, text] of texts) {
+        within(units, "--systemd-dir", () => replace(join(units, name), (path) => writeFileSync(path, text)));
+        installed.push(join(units, name));
+      }
+    }
+    if (scripts !== undefined) {
+      const script = join(scripts, "berthd");
+      within(scripts, "--openrc-dir", () =>
+        replace(script, (path) => {
+          writeFileSync(path, openrcOf(directory, config));
+          chmodSync(path, 0o755);
+        }),
+      );
+      installed.push(script);
     }
   } catch (error) {
     await Bun.write(Bun.stderr, `berth install: ${(error as Error).message}\n`);
@@ -67,7 +93,9 @@ export async function install(args: readonly string[]): Promise<number> {
   }
   const found = (process.env["PATH"] ?? "").split(delimiter).includes(directory);
   const hint = found ? "" : `${directory} is not in PATH: add it to containerd's, or name it with runtime_path\n`;
-  const next = units === undefined ? "" : "start it: systemctl daemon-reload && systemctl enable --now berthd\n";
+  const next =
+    (units === undefined ? "" : "start it: systemctl daemon-reload && systemctl enable --now berthd\n") +
+    (scripts === undefined ? "" : "start it: rc-update add berthd default && rc-service berthd start\n");
   await Bun.write(Bun.stdout, `installed\n${installed.join("\n")}\n${hint}${next}`);
   return 0;
 }

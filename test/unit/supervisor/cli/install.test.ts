@@ -111,9 +111,50 @@ describe("install --systemd", () => {
     expect(stdout).toContain(join(units, "berthd.service"));
     const text = readFileSync(join(units, "berthd.service"), "utf8");
     expect(text).toContain(`\nExecStart=${join(dir, "berthd")} --config /etc/berth/other.toml\n`);
+    // R22: containers are ended before the daemon, and only when the machine goes down.
+    const containers = readFileSync(join(units, "berth-containers.service"), "utf8");
+    expect(containers).toContain(`\nExecStop=-${join(dir, "berth")} shutdown --config /etc/berth/other.toml\n`);
+    expect(containers).toContain("\nAfter=berthd.service\n");
+    expect(containers).not.toMatch(/PartOf|BindsTo|Requires/);
+    for (const line of ["KillMode=process", "Wants=berth-containers.service"]) expect(text).toContain(`\n${line}\n`);
     if (Bun.which("systemd-analyze") === null) return;
-    const verify = Bun.spawnSync(["systemd-analyze", "verify", join(units, "berthd.service")]);
+    const files = ["berthd.service", "berth-containers.service"].map((name) => join(units, name));
+    const verify = Bun.spawnSync(["systemd-analyze", "verify", ...files], { env: { SYSTEMD_UNIT_PATH: `${units}:` } });
     expect(verify.stderr.toString()).not.toContain(units);
+  });
+});
+
+describe("install --openrc", () => {
+  test("writes a script that a shell can read, with the berthd that it installs", async () => {
+    const scripts = join(dir, "init.d");
+    const config = join(dir, "a $(b) c.toml");
+    const { status, stdout } = await install([
+      "--bin-dir",
+      dir,
+      "--openrc",
+      "--openrc-dir",
+      scripts,
+      "--config",
+      config,
+    ]);
+    expect(status).toBe(0);
+    const script = join(scripts, "berthd");
+    expect(stdout).toContain(`${script}\n`);
+    expect(stdout).toContain("rc-update add berthd default");
+    expect((statSync(script).mode & 0o777).toString(8)).toBe("755");
+    // What the script says to the shell, and what it does when it is stopped: with and without a machine that goes down.
+    const shell = (text: string, env = {}) => {
+      const stubs = `need() { echo "need $*"; }; use() { :; }; after() { :; }; ebegin() { :; }; eend() { :; }
+        yesno() { [ "$1" = YES ]; }`;
+      const child = Bun.spawnSync(["sh", "-euc", `${stubs}; . "$0"; ${text}`, script], { env });
+      return child.stdout.toString() + child.stderr.toString();
+    };
+    expect(shell('echo "$command"; eval "set -- $command_args"; echo "$2"; depend')).toBe(
+      `${join(dir, "berthd")}\n${config}\nneed localmount\n`,
+    );
+    expect(shell("stop_pre")).toBe("");
+    const down = shell("stop_pre", { RC_GOINGDOWN: "YES" });
+    expect(down).toContain(`${config}`);
   });
 });
 
