@@ -11,7 +11,8 @@ const own: Readonly<Record<string, OwnVerb>> = {
   check: async (args) => (await import("./cli/check.ts")).check(args),
   conformance: async (args) => (await import("../test/conformance/main.ts")).conformance(args),
   install: async (args) => (await import("./cli/install.ts")).install(args),
-  // Child processes of the daemon: not for people.
+  // Child processes of the daemon and of verbs: not for people.
+  files: async (args) => (await import("./cli/files/child.ts")).files(args),
   layer: async (args) => (await import("./diff/command.ts")).layer(args),
   tree: async (args) => (await import("./snapshot/tree/command.ts")).tree(args),
   // What runc calls for a container with networks.

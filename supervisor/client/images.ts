@@ -130,7 +130,8 @@ async function findByConfig(
   return details.filter(({ parts }) => parts.some(({ configDigest }) => configDigest.startsWith(`sha256:${hex}`)));
 }
 
-function tryFullName(name: string): string | undefined {
+/** {@link fullName}; undefined for what is no name. */
+export function tryFullName(name: string): string | undefined {
   try {
     return normalizeDockerName(name);
   } catch {

@@ -4,7 +4,7 @@ import { ContainerdError, invalidArgument, notFound } from "../../proto/errdefs.
 import { Code } from "../../proto/ttrpc/status.ts";
 import type { Api, ResponseOf } from "../client/api.ts";
 import { readDocument } from "../client/content.ts";
-import { findImage, fullName, parsePlatform } from "../client/images.ts";
+import { findImage, fullName, parsePlatform, tryFullName } from "../client/images.ts";
 import { lacksTransfer, pullImage, type RegistryOptions, type TransferStep } from "../client/transfer.ts";
 import { chainIds } from "../image/chain.ts";
 import type { Descriptor } from "../image/descriptor.ts";
@@ -133,14 +133,6 @@ async function recordOf(api: Api, namespace: string, name: string): Promise<Imag
   } catch (error) {
     if (error instanceof ContainerdError && error.code === Code.NotFound) return undefined;
     throw error;
-  }
-}
-
-function tryFullName(name: string): string | undefined {
-  try {
-    return fullName(name);
-  } catch {
-    return undefined;
   }
 }
 

@@ -29,9 +29,10 @@ export const OPAQUE = ".wh..wh..opq";
 
 /**
  * How removals are written down: "remove" where the root shows the layers below too and what goes is removed;
- * "trusted" and "user" where the root is the upper directory of an overlay, by the namespace of its marks.
+ * "trusted" and "user" where the root is the upper directory of an overlay, by the namespace of its marks; "none" for an
+ * archive that is no layer, in which no name says that something is gone.
  */
-export type Marks = "remove" | "trusted" | "user";
+export type Marks = "remove" | "trusted" | "user" | "none";
 
 const yes = new TextEncoder().encode("y");
 
@@ -46,7 +47,7 @@ export class Whiteouts {
 
   /** True for names that are no files. */
   isReserved(base: Bytes): boolean {
-    return base.startsWith(WHITEOUT);
+    return this.#marks !== "none" && base.startsWith(WHITEOUT);
   }
 
   /** Notes that the layer brought this path, and with it those above. */
@@ -93,7 +94,7 @@ export class Whiteouts {
   /** A directory was made in the place of `status`. */
   replaced(path: Bytes, status: Status): void {
     const isWhiteout = (status.mode & S.IFMT) === S.IFCHR && status.major === 0 && status.minor === 0;
-    if (isWhiteout && this.#marks !== "remove") this.#setOpaque(path);
+    if (isWhiteout && this.#marks !== "remove" && this.#marks !== "none") this.#setOpaque(path);
   }
 
   #makeOpaque(directory: Bytes): void {

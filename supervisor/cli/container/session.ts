@@ -40,11 +40,12 @@ export type SessionEnd = { readonly kind: "exited"; readonly exit: Exit } | { re
 
 /** Writes to our standard output; a reader that has gone does not hold the container up. */
 export const toStdout: Take = async (bytes) => {
-  await Bun.write(Bun.stdout, bytes).catch(() => undefined);
+  // Writing nothing would make a file empty.
+  if (bytes.length > 0) await Bun.write(Bun.stdout, bytes).catch(() => undefined);
 };
 /** The same for errors. */
 export const toStderr: Take = async (bytes) => {
-  await Bun.write(Bun.stderr, bytes).catch(() => undefined);
+  if (bytes.length > 0) await Bun.write(Bun.stderr, bytes).catch(() => undefined);
 };
 
 /** One session. Open it when the process exists, and begin before it runs. */
@@ -63,7 +64,6 @@ export class Session {
 
   /** Waits for the process's end from now on, and takes its output: call it when the process exists and does not run. */
   begin(): void {
-    this.#streams.release();
     this.#exited = this.#wait().then((exit) => ({ kind: "exited", exit }));
     // Whoever asks for the end sees the error.
     this.#exited.catch(() => undefined);
@@ -73,6 +73,8 @@ export class Session {
   /** The process runs: what is typed goes in. */
   started(): void {
     const { tty, stdin } = this.#options;
+    // Not before: a shim may open them as late as that.
+    this.#streams.release();
     if (tty) this.#followSize();
     if (!stdin) return;
     if (tty && process.stdin.isTTY) {

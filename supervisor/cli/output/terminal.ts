@@ -42,6 +42,8 @@ export function colorsFor(sink: Sink = process.stdout): Colors {
  * Writes to standard output. When the reader has gone, as `head` does, the process ends as one killed by SIGPIPE would.
  */
 export async function print(text: string | Uint8Array): Promise<void> {
+  // Bun takes writing nothing for making the file empty, which may have others' lines in it.
+  if (text.length === 0) return;
   try {
     await Bun.write(Bun.stdout, text);
   } catch (error) {
