@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { ConfigError, readConfiguration, type Values } from "./config/read.ts";
 import { packRuntimeOptions } from "./config/runtime-options.ts";
 import { configuration } from "./config/table.ts";
+import { Access } from "./status/access.ts";
 
 export { ConfigError } from "./config/read.ts";
 
@@ -57,6 +58,7 @@ export function loadConfig(flags: Flags = {}, env: Readonly<Record<string, strin
   try {
     config = readConfiguration(configuration, fromFile);
     for (const [name, { options }] of config.runtimes) packRuntimeOptions(name, options);
+    new Access(config.status);
   } catch (error) {
     if (error instanceof ConfigError && file !== undefined) throw new ConfigError(`${file}: ${error.message}`);
     throw error;
@@ -74,6 +76,11 @@ export function loadConfig(flags: Flags = {}, env: Readonly<Record<string, strin
       level: flagOr(configuration.debug.keys.level.kind, "log-level", flags["log-level"], config.debug.level),
     },
   };
+}
+
+/** The configuration as it may be shown. */
+export function withoutSecrets(config: Config): Config {
+  return config.status.token === "" ? config : { ...config, status: { ...config.status, token: "(secret)" } };
 }
 
 /** The path of the socket for shims. */

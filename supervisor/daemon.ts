@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { messageOf } from "../proto/errdefs.ts";
 import type { CheckRecords } from "./check/records.ts";
 import { packRuntimeOptions } from "./config/runtime-options.ts";
-import type { Config } from "./config.ts";
+import { type Config, withoutSecrets } from "./config.ts";
 import { ContentStore } from "./content/store.ts";
 import { isWhole } from "./content/whole.ts";
 import { openDeltas } from "./delta/open.ts";
@@ -107,7 +107,7 @@ export class Daemon {
     return {
       pid: process.pid,
       uptimeSeconds: Math.round(process.uptime()),
-      config: this.#config,
+      config: withoutSecrets(this.#config),
       memory: process.memoryUsage(),
       calls: this.#calls.state,
       events: this.#exchange.depth,
@@ -262,6 +262,7 @@ export class Daemon {
       records: () => this.#records(),
     };
     this.#aside = await Aside.start(this.#config, sources, this.#log);
+    await this.#edge?.listen();
     await clearSocket(grpc.address);
     await this.#server.listen(grpc.address);
     restrictSocket(grpc.address, grpc);

@@ -11,6 +11,7 @@ import { NetworkRoom } from "./network/room.ts";
 import { openRepair } from "./repair/open.ts";
 import { UpkeepRoom } from "./restart/room.ts";
 import type { Rooms } from "./services.ts";
+import { StatusRoom } from "./status/room.ts";
 import type { Database } from "./store/database.ts";
 
 /** What the rooms of an edge node are made of: the daemon's other rooms. */
@@ -24,6 +25,8 @@ export interface EdgeParts extends Rooms {
 interface EdgeRoom {
   /** What it tells Prometheus. */
   families?(): Promise<readonly Family[]> | readonly Family[];
+  /** Begins to serve what it serves beside the API. */
+  listen?(): Promise<void>;
   stop?(): Promise<void> | void;
 }
 
@@ -47,12 +50,18 @@ export class EdgeRooms {
       openRepair(parts),
       NetworkRoom.open(parts),
       openApps(parts, upkeep),
+      new StatusRoom(parts, upkeep),
     ]);
   }
 
   /** What all of them tell Prometheus. */
   async families(): Promise<Family[]> {
     return (await Promise.all(this.#rooms.map((room) => room.families?.() ?? []))).flat();
+  }
+
+  /** Begins to serve beside the API. @throws Error when an address is taken */
+  async listen(): Promise<void> {
+    for (const room of this.#rooms) await room.listen?.();
   }
 
   async stop(): Promise<void> {

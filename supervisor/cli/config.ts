@@ -2,7 +2,7 @@
 
 import { exampleOf } from "../config/example.ts";
 import { configuration } from "../config/table.ts";
-import { ConfigError, loadConfig, parseFlags } from "../config.ts";
+import { ConfigError, loadConfig, parseFlags, withoutSecrets } from "../config.ts";
 import { toJson } from "../host/json.ts";
 
 /** @returns the exit status */
@@ -14,7 +14,7 @@ export async function config(args: readonly string[]): Promise<number> {
       return 0;
     }
     if (verb === "dump") {
-      const used = loadConfig(parseFlags(rest));
+      const used = withoutSecrets(loadConfig(parseFlags(rest)));
       await Bun.write(Bun.stdout, `${toJson(used, 2)}\n`);
       return 0;
     }

@@ -88,6 +88,17 @@ export const configuration = {
   metrics: section("Prometheus.", {
     address: key(listenAddress, "", 'GET /v1/metrics there answers; "": nowhere. Without authentication.'),
   }),
+  status: section("The status of the node: a page for people, GET /status for programs.", {
+    enabled: key(boolean, true, "Whether it is served."),
+    address: key(
+      listenAddress,
+      "",
+      'Where; "": status.sock in the state, for the users of the API. An address that is not of loopback needs a token.',
+    ),
+    token: key(text, "", "What lets its owner start, stop and restart; without one the status is read-only."),
+    token_file: key(optionalPath, "", "A file with the token, in place of it."),
+    names: key(text, "", "Names of this machine that a browser may use, beside its own, with spaces between them."),
+  }),
   runtimes: {
     doc: "A runtime by its name, when it is not to be found in PATH as containerd finds it.",
     example: "io.containerd.runc.v2",
