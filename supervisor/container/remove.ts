@@ -5,6 +5,7 @@ import { failedPrecondition } from "../../proto/errdefs.ts";
 import type { Api } from "../client/api.ts";
 import { removeFiles } from "../network/files.ts";
 import { networkPaths } from "../network/paths.ts";
+import { removeFifos } from "./fifos.ts";
 import { labels } from "./labels.ts";
 import { logDirectory, ringDirectory } from "./log-uri.ts";
 import { removeVolumes } from "./mounts.ts";
@@ -39,6 +40,7 @@ export async function removeContainer(
   }
   if (task?.status === "stopped") await deleteTask(api, namespace, id);
   else if (task !== undefined) await stopContainer(api, namespace, id, { signal: "KILL", timeoutMs: 5000 });
+  if (task !== undefined) removeFifos(task.stdout);
   const place = await placeOf(api);
   await api.call(CONTAINERS, "Delete", { id }, { namespace });
   await removeSnapshot(api, namespace, container);

@@ -4,6 +4,7 @@ import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { failedPrecondition, messageOf } from "../../proto/errdefs.ts";
 import type { Api } from "../client/api.ts";
+import { removeFifos } from "./fifos.ts";
 import { labels } from "./labels.ts";
 import { logFileOf } from "./log-uri.ts";
 import { specType } from "./oci.ts";
@@ -46,7 +47,10 @@ export async function startContainer(
   if (task?.status === "paused") throw failedPrecondition(`container ${id} is paused: berth unpause ${id}`);
   if (task?.status === "running" || task?.status === "pausing")
     throw failedPrecondition(`container ${id} runs already`);
-  if (task !== undefined) await deleteTask(api, namespace, id);
+  if (task !== undefined) {
+    await deleteTask(api, namespace, id);
+    removeFifos(task.stdout);
+  }
   const policy = container.labels?.[labels.restart.policy];
   const monitored = policy !== undefined && policy !== "" && policy !== "no";
   const before = container.labels?.[labels.restart.status] ?? "";

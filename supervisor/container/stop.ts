@@ -1,6 +1,7 @@
 /** Stopping a container. */
 
 import type { Api } from "../client/api.ts";
+import { removeFifos } from "./fifos.ts";
 import { labels } from "./labels.ts";
 import { signalNumber } from "./signals.ts";
 import {
@@ -70,7 +71,9 @@ async function end(
     const timeoutMs = options.timeoutMs ?? timeoutOf(container);
     await endTask(api, namespace, task, signal, timeoutMs);
   }
-  return (await deleteTask(api, namespace, id))?.status;
+  const exit = await deleteTask(api, namespace, id);
+  removeFifos(task.stdout);
+  return exit?.status;
 }
 
 function timeoutOf(container: ContainerMessage): number {

@@ -1,21 +1,24 @@
-/** A person at a terminal: ctr on a pseudo terminal of ours, with keys to press and a screen to read. */
+/** A person at a terminal: a program on a pseudo terminal of ours, with keys to press and a screen to read. */
 
 import type { Daemon } from "./daemon.ts";
 import { waitFor } from "./wait.ts";
 
-/** One ctr on a terminal. */
-export class Screen {
+/** One program on a terminal. */
+export class ProgramScreen {
   /** Everything that came since the last {@link clear}. */
   text = "";
   /** The client's exit code. */
   readonly exited: Promise<number>;
   readonly #child: Bun.Subprocess;
 
-  /** @param argv arguments of ctr */
-  constructor(daemon: Daemon, argv: readonly string[], size: { rows: number; cols: number } = { rows: 24, cols: 80 }) {
+  constructor(
+    argv: readonly string[],
+    env: Record<string, string | undefined>,
+    size: { rows: number; cols: number } = { rows: 24, cols: 80 },
+  ) {
     const decoder = new TextDecoder();
-    const child = Bun.spawn(daemon.ctrCommand(argv), {
-      env: daemon.ctrEnv(),
+    const child = Bun.spawn([...argv], {
+      env,
       terminal: {
         ...size,
         data: (_, bytes) => {
@@ -65,5 +68,13 @@ export class Screen {
   async kill(): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.exited;
+  }
+}
+
+/** One ctr on a terminal. */
+export class Screen extends ProgramScreen {
+  /** @param argv arguments of ctr */
+  constructor(daemon: Daemon, argv: readonly string[], size?: { rows: number; cols: number }) {
+    super(daemon.ctrCommand(argv), daemon.ctrEnv(), size);
   }
 }

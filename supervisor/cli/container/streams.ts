@@ -3,13 +3,12 @@
  * that not a byte is lost, and removed when they are done with.
  */
 
-import { closeSync, constants, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, write } from "node:fs";
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmSync, write } from "node:fs";
 import { join } from "node:path";
 import { byteReader, makeFifo } from "../../../shim/linux/index.ts";
+import { FIFO_PREFIX, fifoDirectory } from "../../container/fifos.ts";
 import type { TaskStdio } from "../../container/task.ts";
 
-/** Where directories of FIFOs are: in memory, and gone after a reboot, as what writes to them is. */
-const DIRECTORY = "/run/berth/fifo";
 const { O_RDONLY, O_WRONLY, O_RDWR, O_NONBLOCK } = constants;
 
 /** Which streams there are. */
@@ -38,9 +37,9 @@ export class Streams {
 
   /** Makes FIFOs, and opens those that output comes from. @throws Error, ErrnoError */
   static make({ stdin, terminal }: StreamOptions, takeOut: Take, takeErr: Take): Streams {
-    const parent = process.env["BERTH_FIFO_DIR"] || DIRECTORY;
+    const parent = fifoDirectory();
     mkdirSync(parent, { recursive: true, mode: 0o711 });
-    const directory = mkdtempSync(join(parent, "io-"));
+    const directory = mkdtempSync(join(parent, FIFO_PREFIX));
     const path = (name: string): string => join(directory, name);
     const streams = new Streams(
       {
@@ -157,14 +156,6 @@ export class Streams {
     // Readers close with the process: closing a descriptor that the event loop watches would take another's.
     if (this.#directory !== undefined) rmSync(this.#directory, { recursive: true, force: true });
   }
-}
-
-/** Removes the FIFOs of a process that another client has made and left, if they are of our making. */
-export function removeFifos(stdout: string): void {
-  const parent = process.env["BERTH_FIFO_DIR"] || DIRECTORY;
-  const directory = join(stdout, "..");
-  const isOurs = join(directory, "..") === parent && /\/io-[A-Za-z0-9]+$/.test(directory);
-  if (isOurs && existsSync(directory)) rmSync(directory, { recursive: true, force: true });
 }
 
 /** A blocking descriptor, whatever happens at the other end while it is opened. */
