@@ -6,6 +6,7 @@ import { Berthd } from "./berthd.ts";
 import { type CommandOptions, type Result, run } from "./command.ts";
 import type { Daemon, DaemonOptions } from "./daemon.ts";
 import { dist } from "./paths.ts";
+import { allProcesses } from "./process.ts";
 import { waitFor } from "./wait.ts";
 
 /** The directory that the daemon watches. */
@@ -70,4 +71,11 @@ export async function pidOf(daemon: Daemon, id: string): Promise<number> {
   const { stdout } = await daemon.ctr(["tasks", "ls"], { check: true });
   const row = stdout.split("\n").find((line) => line.trim().split(/\s+/)[0] === id);
   return Number(row?.trim().split(/\s+/)[1] ?? 0);
+}
+
+/** The pids of a container's shims. */
+export function shimsOf(daemon: Daemon, id: string): number[] {
+  return allProcesses()
+    .filter(({ argv }) => argv.includes(daemon.namespace) && argv.includes(id) && argv.includes("-id"))
+    .map(({ pid }) => pid);
 }
