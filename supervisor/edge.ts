@@ -4,10 +4,12 @@ import { AppRoom } from "./app/room.ts";
 import type { DiskRoom } from "./disk/room.ts";
 import { diskService } from "./grpc/disk.ts";
 import { healthChecksService } from "./grpc/health-checks.ts";
+import { offlineService } from "./grpc/offline.ts";
 import type { GrpcServer } from "./grpc/server.ts";
 import { upkeepService } from "./grpc/upkeep.ts";
 import type { Family } from "./metrics/text.ts";
 import { NetworkRoom } from "./network/room.ts";
+import { OfflineRoom } from "./offline/room.ts";
 import { openRepair } from "./repair/open.ts";
 import { UpkeepRoom } from "./restart/room.ts";
 import type { Rooms } from "./services.ts";
@@ -35,19 +37,24 @@ export class EdgeRooms {
   readonly #rooms: readonly EdgeRoom[];
   /** Restarts and health: other rooms ask it how containers do. */
   readonly upkeep: UpkeepRoom;
+  /** Images that come by themselves. */
+  readonly offline: OfflineRoom;
 
-  private constructor(upkeep: UpkeepRoom, others: readonly EdgeRoom[]) {
+  private constructor(upkeep: UpkeepRoom, offline: OfflineRoom, others: readonly EdgeRoom[]) {
     this.upkeep = upkeep;
+    this.offline = offline;
     this.#rooms = [upkeep, ...others];
   }
 
   /** Opens all of them, and registers their services. Nobody can call them before the server listens. */
   static open(parts: EdgeParts): EdgeRooms {
     const upkeep = openUpkeep(parts);
-    return new EdgeRooms(upkeep, [
+    const offline = openOffline(parts);
+    return new EdgeRooms(upkeep, offline, [
       // One room a line.
       openDisk(parts),
       openRepair(parts),
+      offline,
       NetworkRoom.open(parts),
       openApps(parts, upkeep),
       new StatusRoom(parts, upkeep),
@@ -87,6 +94,12 @@ function openDisk({
   });
   server.register("berth.v1.Disk", diskService(disk, database, config.disk));
   return disk;
+}
+
+function openOffline(parts: EdgeParts): OfflineRoom {
+  const offline = OfflineRoom.open(parts);
+  parts.server.register("berth.v1.Images", offlineService(offline));
+  return offline;
 }
 
 function openUpkeep(parts: EdgeParts): UpkeepRoom {

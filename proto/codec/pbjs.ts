@@ -46,6 +46,7 @@ export const modules: Readonly<Record<string, readonly string[]>> = {
     ...services,
     "berth/apps.proto",
     "berth/disk.proto",
+    "berth/images.proto",
     "berth/repair.proto",
     "grpc/health.proto",
     "berth/health.proto",

@@ -54,6 +54,7 @@ export const verbs: Readonly<Record<string, Verb>> = {
   pin: { group: groups.images, load: () => import("./pin.ts") },
   unpin: { group: groups.images, load: () => import("./pin.ts") },
   history: { group: groups.images, load: () => import("./history.ts") },
+  offline: { group: groups.images, load: () => import("./offline.ts") },
   delta: { group: groups.images, load: () => import("./delta.ts") },
   image: { group: groups.images, load: () => import("./image.ts") },
   login: { group: groups.images, load: () => import("./login.ts") },

@@ -141,6 +141,7 @@ export const configuration = {
     ),
     prefetch: key(textList, [], "Images that are fetched, pinned, and fetched again until they are there."),
     namespace: key(text, "default", "The namespace that these images are for."),
+    pin: key(boolean, true, "Whether these images are pinned: neither collection nor eviction takes them."),
     deltas: key(boolean, true, "Whether a pull looks for a delta from an older image that is here."),
   }),
   registry: section("Registries, for pulls and pushes that the daemon does itself.", {
