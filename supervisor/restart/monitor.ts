@@ -25,8 +25,8 @@ import { Notes } from "./notes.ts";
 import {
   countOf,
   hasGivenUp,
+  isCounted,
   isFirstStart,
-  LAST_EXIT_LABEL,
   lastExitOf,
   RUNNING,
   restartLabels,
@@ -274,7 +274,8 @@ export class RestartMonitor {
     const key = keyOf(namespace, id);
     const container = this.#find(namespace, id);
     const isLabelled = container !== undefined && Object.hasOwn(container.labels, restartLabels.status);
-    if (container === undefined || (!isLabelled && this.#watched.get(key)?.isForced !== true)) {
+    // One without labels that a check had restarted keeps the wait that it has come to.
+    if (container === undefined || (!isLabelled && !this.#watched.has(key))) {
       this.#forget(key);
       return;
     }
@@ -345,10 +346,8 @@ export class RestartMonitor {
     }
     clearTimeout(watched.longWait);
     watched.longWait = undefined;
-    // A power cut is no failure of the container: `on-failure:n` does not count it.
-    const isCounted = watched.exitStatus !== undefined || container.labels[LAST_EXIT_LABEL] !== RUNNING;
-    const count = countOf(container.labels) + (isCounted ? 1 : 0);
-    if (isCounted && Object.hasOwn(container.labels, restartLabels.status)) {
+    const count = countOf(container.labels) + 1;
+    if (isCounted(container.labels, watched.exitStatus)) {
       await this.#label(namespace, id, { [restartLabels.count]: String(count) });
     }
     await startContainer(namespace, container, this.#options);

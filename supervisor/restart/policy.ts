@@ -86,6 +86,19 @@ export function isFirstStart(labels: Labels): boolean {
   return labels[LAST_EXIT_LABEL] === undefined && notesExit(labels);
 }
 
+/**
+ * Whether a start is counted as a restart. Neither the first start of an application's container is one, nor the start of
+ * an `on-failure` container that a power cut ended: that was no failure of its own.
+ * @param exitStatus of the end that this daemon saw
+ */
+export function isCounted(labels: Labels, exitStatus: number | undefined): boolean {
+  if (!Object.hasOwn(labels, restartLabels.status)) return false;
+  if (exitStatus !== undefined) return true;
+  if (labels[LAST_EXIT_LABEL] === RUNNING) return false;
+  const isKnown = labels[LAST_EXIT_LABEL] !== undefined || labels[restartLabels.count] !== undefined;
+  return isKnown || !Object.hasOwn(labels, APP_LABEL);
+}
+
 /** True when `on-failure` would restart a container, had it not done so often enough. */
 export function hasGivenUp(labels: Labels, exitStatus: number | undefined): boolean {
   try {

@@ -22,6 +22,8 @@ export async function powerCut(daemon: Daemon): Promise<void> {
   for (const end of ["", ".ttrpc"]) rmSync(`${daemon.address}${end}`, { force: true });
   const database = new Database(join(daemon.root, "berth.db"));
   database.run("UPDATE boots SET id = ?", [crypto.randomUUID()]);
+  const all = database.query("SELECT id FROM containers WHERE namespace = ?").all(daemon.namespace) as { id: string }[];
+  for (const { id } of all) for (const end of ["", "/debug"]) rmSync(daemon.socketPath(`${id}${end}`), { force: true });
   database.close();
 }
 

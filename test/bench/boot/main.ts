@@ -65,7 +65,7 @@ export async function benchBoot(args: readonly string[]): Promise<boolean> {
       console.error(`bench: ${Math.round(answers)} ms to the answer, ${Math.round(running)} ms until all run`);
     }
   } finally {
-    await daemon.kill();
+    await powerCut(daemon).catch(() => undefined);
     closeScope(disk.scope);
   }
   const report = { bench: "boot", machine, loadAtEnd: loadAverage(), containers, blobs, snapshots, samples };

@@ -10,7 +10,7 @@ import { restartLabels } from "../../../../supervisor/restart/policy.ts";
 import { waitFor } from "../../../lib/wait.ts";
 
 const { Status } = containerd.v1.types;
-const { TaskExit, ContainerCreate, ContainerUpdate, TaskDelete } = containerd.events;
+const { TaskExit, TaskStart, ContainerCreate, ContainerUpdate, TaskDelete } = containerd.events;
 const GRACE_MS = 150;
 
 interface PaperTask {
@@ -23,6 +23,9 @@ class Paper {
   readonly exchange = new Exchange();
   labels: Record<string, string> | undefined;
   task: PaperTask | undefined;
+  /** Labels of other containers, by id, and whether their tasks run. */
+  readonly others = new Map<string, Record<string, string>>();
+  othersRun = false;
   /** When each start was, in milliseconds. */
   readonly starts: number[] = [];
   readonly kills: number[] = [];
@@ -62,7 +65,11 @@ class Paper {
     const options = {
       tasks: {
         loaded: Promise.resolve(),
-        find: () => (this.task === undefined ? undefined : handle),
+        find: (_: string, id: string) => {
+          if (id !== "c") return this.othersRun ? { state: async () => ({ status: Status.RUNNING }) } : undefined;
+          return this.task === undefined ? undefined : handle;
+        },
+        list: async () => (this.task === undefined ? [] : [{ ...handle, id: "c", namespace: "n" }]),
         get: async () => handle,
         create: async (...[, , wanted]: Parameters<MonitorOptions["tasks"]["create"]>) => {
           this.attempts.push(performance.now());
@@ -82,7 +89,9 @@ class Paper {
       },
       configuredOptions: (runtime: string) => ({ type_url: `options of ${runtime}`, value: new Uint8Array([1]) }),
       containers: {
-        get: () => {
+        get: (_: string, id: string) => {
+          const other = this.others.get(id);
+          if (other !== undefined) return { ...container(), id, labels: other };
           if (this.labels === undefined) throw notFound("container");
           return container();
         },
@@ -277,4 +286,146 @@ test("a namespace that has gone does not keep the containers of others from bein
   await Bun.sleep(20);
   paper.exit(1);
   await paper.starting(1);
+});
+
+describe("R30: the monitor", () => {
+  test("tells what it knows: restarts, the last exit, the last error, and when it tries again", async () => {
+    const one = new Paper({ min: 200, max: 10_000, reset: 10_000 });
+    one.labels = running("always");
+    one.task = { status: Status.RUNNING, exitStatus: 0 };
+    one.monitor.start();
+    await Bun.sleep(10);
+    one.failures = 1;
+    one.exit(3);
+    await waitFor("a wait", () => one.monitor.describe("n", "c")?.nextAttemptInMs !== undefined);
+    expect(one.monitor.describe("n", "c")).toMatchObject({ restarts: 0, lastExit: 3, hasGivenUp: false });
+    expect(one.monitor.describe("n", "c")?.reason).toBe("it ended with exit status 3");
+    await one.starting(1);
+    await waitFor("the end of the start", () => one.monitor.counts.started === 1);
+    expect(one.monitor.describe("n", "c")).toMatchObject({ restarts: 1, lastError: "no luck" });
+    expect(one.monitor.counts).toEqual({ started: 1, failed: 1, waiting: 0 });
+    await one.monitor.stop();
+  });
+
+  test("gives up where the policy says so, and that can be seen", async () => {
+    paper.labels = running("on-failure:1");
+    paper.task = { status: Status.RUNNING, exitStatus: 0 };
+    paper.monitor.start();
+    await Bun.sleep(10);
+    paper.exit(1);
+    await paper.starting(1);
+    paper.exit(1);
+    await waitFor("the end of patience", () => paper.monitor.describe("n", "c")?.hasGivenUp);
+    expect(paper.monitor.describe("n", "c")?.nextAttemptInMs).toBeUndefined();
+  });
+
+  test("starts an on-failure container again that a power cut ended, without counting it", async () => {
+    paper.labels = { ...running("on-failure:1"), "berth/last-exit": "running", [restartLabels.count]: "0" };
+    paper.monitor.start();
+    await paper.starting(1);
+    expect(paper.labels[restartLabels.count]).toBe("0");
+  });
+
+  test("leaves one that had ended well before the power cut", async () => {
+    paper.labels = { ...running("on-failure"), "berth/last-exit": "0" };
+    paper.monitor.start();
+    await Bun.sleep(GRACE_MS);
+    expect(paper.starts).toHaveLength(0);
+  });
+
+  test("makes the first start of an application's container at once, and no second one where the policy is no", async () => {
+    paper.monitor.start();
+    await Bun.sleep(10);
+    paper.labels = { ...running("no"), "berth/app": "a" };
+    const at = performance.now();
+    paper.tell("/containers/create", "ContainerCreate", ContainerCreate.encode({ id: "c" }).finish());
+    await paper.starting(1);
+    expect((paper.starts[0] ?? 0) - at).toBeLessThan(GRACE_MS);
+    paper.exit(0);
+    await waitFor("the note", () => paper.labels?.["berth/last-exit"] === "0");
+    await Bun.sleep(GRACE_MS);
+    expect(paper.starts).toHaveLength(1);
+  });
+
+  test("waits for what a container depends on, and tells for what", async () => {
+    const depends = JSON.stringify([{ id: "db", condition: "started" }]);
+    paper.labels = { ...running("always"), "berth/depends-on": depends };
+    paper.others.set("db", {});
+    paper.monitor.start();
+    await waitFor("the wait", () => paper.monitor.describe("n", "c")?.waitingFor.length === 1);
+    expect(paper.monitor.describe("n", "c")).toMatchObject({ waitingFor: ["db to start"] });
+    expect(paper.monitor.counts.waiting).toBe(1);
+    await Bun.sleep(50);
+    expect(paper.starts).toHaveLength(0);
+    paper.othersRun = true;
+    paper.tell("/tasks/start", "TaskStart", TaskStart.encode({ containerId: "db", pid: 2 }).finish());
+    await paper.starting(1);
+    await waitFor("an end of waiting", () => paper.monitor.describe("n", "c")?.waitingFor.length === 0);
+  });
+
+  test("does not wait in a circle", async () => {
+    const on = (id: string) => ({ "berth/depends-on": JSON.stringify([{ id, condition: "healthy" }]) });
+    paper.labels = { ...running("always"), ...on("db") };
+    paper.others.set("db", on("c"));
+    paper.monitor.start();
+    await paper.starting(1);
+  });
+
+  test("restarts what a health check asks it to, whatever the policy, with waits that grow while it is never well", async () => {
+    const one = new Paper({ min: 40, max: 10_000, reset: 0 });
+    one.labels = {};
+    one.task = { status: Status.RUNNING, exitStatus: 0 };
+    one.monitor.start();
+    await Bun.sleep(10);
+    const waits: number[] = [];
+    for (let n = 1; n <= 3; n++) {
+      const at = performance.now();
+      await one.monitor.restart("n", "c", "it is unhealthy", false);
+      await one.starting(n);
+      waits.push((one.starts.at(-1) ?? 0) - at);
+      await waitFor("the end of the start", () => one.monitor.counts.started === n);
+    }
+    expect(one.kills).toHaveLength(3);
+    for (const [n, least] of [28, 58, 118].entries()) expect(waits[n]).toBeGreaterThanOrEqual(least);
+    await one.monitor.stop();
+  });
+
+  test("starts nothing while the machine goes down, and again when it does not", async () => {
+    paper.labels = running("always");
+    paper.task = { status: Status.RUNNING, exitStatus: 0 };
+    paper.monitor.start();
+    await Bun.sleep(10);
+    expect(await paper.monitor.halt()).toEqual({ ended: 1, left: 0 });
+    paper.exit(143);
+    paper.task = undefined;
+    await Bun.sleep(100);
+    expect(paper.starts).toHaveLength(0);
+    await paper.monitor.resume();
+    await paper.starting(1);
+  });
+
+  test("is not moved by a clock that jumps ten years, forward or back", async () => {
+    const { now } = Date;
+    const jumps = [10, -10];
+    try {
+      for (const years of jumps) {
+        const one = new Paper({ min: 60, max: 10_000, reset: 10_000 });
+        one.labels = running("always");
+        one.task = { status: Status.RUNNING, exitStatus: 0 };
+        one.monitor.start();
+        await Bun.sleep(10);
+        const at = performance.now();
+        one.exit(1);
+        await Bun.sleep(5);
+        Date.now = () => now() + years * 31_557_600_000;
+        await one.starting(1);
+        expect((one.starts[0] ?? 0) - at).toBeGreaterThanOrEqual(44);
+        expect(one.starts).toHaveLength(1);
+        await one.monitor.stop();
+        Date.now = now;
+      }
+    } finally {
+      Date.now = now;
+    }
+  });
 });
