@@ -9,12 +9,18 @@
 import { deadlines } from "../../../proto/deadlines.ts";
 import { failedPrecondition } from "../../../proto/errdefs.ts";
 import { ConsoleSocket, resize } from "../../linux/console.ts";
-import { changeOwner, close, duplicate, O, open, pipe, setNonBlocking } from "../../linux/file.ts";
+import { changeOwner, close, duplicate, O, open, pipe, setNonBlocking, setPipeSize } from "../../linux/file.ts";
 import type { Reaper } from "../../linux/reaper.ts";
-import { Copy, drain, fileSinks, pipeSink, type Sink } from "./copy.ts";
+import { Copy, type Copying, drain, pipeSink } from "./copy.ts";
 import { InputFifo, OutputFifo } from "./fifo.ts";
+import { fileSink } from "./file.ts";
+import { copyToLog } from "./log-copy.ts";
 import { Logger } from "./logger.ts";
+import type { Sink } from "./sink.ts";
 import { parseTarget, type Target } from "./uri.ts";
+
+/** Room for the work of a longer turn: what is read at once is formatted and written at once. */
+const LOG_PIPE_BYTES = 1 << 20;
 
 /** The addresses of a request, as State repeats them. */
 export interface StdioAddresses {
@@ -50,7 +56,7 @@ export class Stdio {
   console: ConsoleSocket | undefined;
   readonly #owner: StdioOwner;
   readonly #outputs: OutputFifo[] = [];
-  readonly #copies: Copy[] = [];
+  readonly #copies: Copying[] = [];
   /** Descriptors that only the process needs. */
   #handedOver: number[] = [];
   #input: InputFifo | undefined;
@@ -61,6 +67,8 @@ export class Stdio {
   #master = -1;
   /** The sink of a terminal's output and where its input comes from, until the terminal is there. */
   #terminalSink: Sink | undefined;
+  /** The terminal's output goes to a log file. */
+  #isLog = false;
   #closed = false;
 
   private constructor(owner: StdioOwner) {
@@ -156,7 +164,6 @@ export class Stdio {
   }
 
   async #openStreams(stdin: Target, stdout: Target, stderr: Target): Promise<void> {
-    const files = fileSinks();
     if (stdout.kind === "binary") {
       const { id, namespace, reaper } = this.#owner;
       this.#logger = await Logger.start(stdout, id, namespace, reaper);
@@ -166,7 +173,7 @@ export class Stdio {
     }
     const output = async (target: Target, stream: "stdout" | "stderr", index: 0 | 1): Promise<number> => {
       if (this.#logger !== undefined) return this.#logger.writers[index];
-      if (target.kind === "file") return this.#copyTo(files(target.path));
+      if (target.kind === "file") return await this.#logTo(target, stream);
       if (target.kind === "fifo") return await this.#fifo(target.path, stream);
       return this.#null();
     };
@@ -205,11 +212,17 @@ export class Stdio {
     return fd;
   }
 
+  async #logTo(target: { path: string; query: string }, stream: "stdout" | "stderr"): Promise<number> {
+    const writer = this.#copyTo(await fileSink(target, stream), copyToLog);
+    setPipeSize(writer, LOG_PIPE_BYTES);
+    return writer;
+  }
+
   /** A pipe whose content goes to the sink; returns the end that the process writes to. */
-  #copyTo(sink: Sink): number {
+  #copyTo(sink: Sink, copy: (fd: number, sink: Sink) => Copying = (fd, to) => new Copy(fd, to)): number {
     const [reader, writer] = pipe();
     setNonBlocking(reader, true);
-    this.#copies.push(new Copy(reader, sink));
+    this.#copies.push(copy(reader, sink));
     this.#handedOver.push(writer);
     this.#chown(writer);
     return writer;
@@ -235,7 +248,8 @@ export class Stdio {
       this.#outputs.push(fifo);
       this.#terminalSink = sinkTo(fifo.writer, () => fifo.releaseWriter());
     } else if (stdout.kind === "file") {
-      this.#terminalSink = fileSinks()(stdout.path);
+      this.#terminalSink = await fileSink(stdout, "stdout");
+      this.#isLog = true;
     } else if (stdout.kind === "binary") {
       this.#logger = await Logger.start(stdout, id, namespace, reaper);
       const own = duplicate(this.#logger.writers[0]);
@@ -252,7 +266,10 @@ export class Stdio {
     const sink = this.#terminalSink;
     this.#terminalSink = undefined;
     setNonBlocking(this.#master, true);
-    if (sink !== undefined) this.#copies.push(new Copy(duplicate(this.#master), sink));
+    if (sink !== undefined) {
+      const own = duplicate(this.#master);
+      this.#copies.push(this.#isLog ? copyToLog(own, sink) : new Copy(own, sink));
+    }
     if (this.#input !== undefined) this.#copyInput(duplicate(this.#master));
   }
 

@@ -6,7 +6,12 @@ import { invalidArgument } from "../../../proto/errdefs.ts";
 export type Target =
   | { readonly kind: "null" }
   | { readonly kind: "fifo"; readonly path: string }
-  | { readonly kind: "file"; readonly path: string }
+  | {
+      readonly kind: "file";
+      readonly path: string;
+      /** Settings of the log, without the question mark; empty for bytes as they come, and no limits. */
+      readonly query: string;
+    }
   | {
       readonly kind: "binary";
       readonly path: string;
@@ -35,7 +40,7 @@ export function parseTarget(uri: string, stream: string): Target {
     case "fifo:":
       return { kind: "fifo", path: absolute(path, stream) };
     case "file:":
-      return { kind: "file", path: absolute(path, stream) };
+      return { kind: "file", path: absolute(path, stream), query: url.search.slice(1) };
     case "binary:":
     case "binary-v2:":
       return {

@@ -10,6 +10,7 @@ export const measurementNames = [
   "exec",
   "many",
   "throughput",
+  "logs",
   "idle",
   "leak",
   "burst",
@@ -58,6 +59,12 @@ export const figures = [
     ...rate,
     ...shown,
   },
+  { id: "log-file", measurement: "logs", title: "lines to file://", ...rate, must: 1, aim: 1.5 },
+  { id: "log-raw", measurement: "logs", title: "  with max-size=10m (go: without)", ...rate, ...shown },
+  { id: "log-cri", measurement: "logs", title: "  with format=cri too (go: raw)", ...rate, ...shown },
+  { id: "log-json", measurement: "logs", title: "  with format=json too (go: raw)", ...rate, ...shown },
+  { id: "log-none", measurement: "logs", title: "PSS of an idle shim, output in FIFOs", ...size, ...shown },
+  { id: "log-pss", measurement: "logs", title: "PSS of an idle shim that writes a JSON log", ...size, ...shown },
   { id: "pss", measurement: "idle", title: "PSS of a shim, 50 running, idle", ...size, must: 1.5, aim: 1.0 },
   { id: "private-dirty", measurement: "idle", title: "  of it private and dirty", ...size, ...shown },
   { id: "anonymous", measurement: "idle", title: "  of it anonymous", ...size, ...shown },
@@ -107,6 +114,8 @@ export interface Scale {
   readonly throughputPairs: number;
   readonly throughputBytes: number;
   readonly ttyBytes: number;
+  readonly logBytes: number;
+  readonly logShims: number;
   readonly idleContainers: number;
   readonly idleSettle: number;
   readonly idleWindow: number;
@@ -127,6 +136,8 @@ export const fullScale: Scale = {
   throughputPairs: 7,
   throughputBytes: 2048 * mebibyte,
   ttyBytes: 64 * mebibyte,
+  logBytes: 512 * mebibyte,
+  logShims: 5,
   idleContainers: 50,
   idleSettle: 30,
   idleWindow: 60,
@@ -145,6 +156,8 @@ export const quickScale: Scale = {
   throughputPairs: 5,
   throughputBytes: 1024 * mebibyte,
   ttyBytes: 16 * mebibyte,
+  logBytes: 256 * mebibyte,
+  logShims: 3,
   idleContainers: 50,
   idleSettle: 30,
   idleWindow: 30,

@@ -11,6 +11,7 @@ import { formatJson, formatMarkdown, formatTable, makeRows, type Report, type Re
 import { figures, fullScale, type MeasurementName, measurementNames, quickScale } from "./figures.ts";
 import { measureBurst, measureIdle, measureLeak } from "./idle.ts";
 import { measureCrash, measureExec, measureLife, measureRun } from "./latency.ts";
+import { measureLogs } from "./logs.ts";
 import { measureMany } from "./many.ts";
 import type { Bench } from "./measure.ts";
 import { Rig, type Runtime } from "./rig.ts";
@@ -32,6 +33,7 @@ const measurements: Record<MeasurementName, (bench: Bench) => Promise<void>> = {
   exec: measureExec,
   many: measureMany,
   throughput: measureThroughput,
+  logs: measureLogs,
   idle: measureIdle,
   leak: measureLeak,
   burst: measureBurst,
