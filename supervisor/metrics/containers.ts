@@ -2,6 +2,7 @@
 
 import type { CgroupSample } from "./sample.ts";
 import type { Family, Sample } from "./text.ts";
+import { usageOf } from "./usage.ts";
 
 /** A task that has a shim. */
 export interface MeteredTask {
@@ -25,13 +26,23 @@ export async function containerFamilies(
   tasks: readonly MeteredTask[],
 ): Promise<{ families: Family[]; failed: number }> {
   const families = new Map<string, { help: string; samples: Sample[] }>();
+  const [cpu, memory, limits]: [Sample[], Sample[], Sample[]] = [[], [], []];
   let failed = 0;
   const waiting = tasks.values();
   const ask = async (): Promise<void> => {
     for (const task of waiting) {
       try {
         const { namespace, id: container_id, runtime } = task;
-        for (const { name, help, value, labels } of await samplesOf(task)) {
+        const stats = await task.stats(AbortSignal.timeout(STATS_MS));
+        if (stats === undefined) continue;
+        const usage = await usageOf(stats);
+        const of = { container_id, namespace };
+        if (usage !== undefined) {
+          cpu.push({ labels: of, value: usage.cpuMicros / 1e6 });
+          memory.push({ labels: of, value: usage.memory });
+          limits.push({ labels: of, value: usage.memoryLimit });
+        }
+        for (const { name, help, value, labels } of await samplesOf(stats)) {
           const family = families.get(name) ?? { help, samples: [] };
           families.set(name, family);
           family.samples.push({ labels: { ...labels, container_id, namespace, runtime }, value });
@@ -43,13 +54,27 @@ export async function containerFamilies(
   };
   await Promise.all(Array.from({ length: Math.min(MAX_ASKED, tasks.length) }, ask));
   const found = [...families].map(([name, { help, samples }]): Family => ({ name, type: "gauge", help, samples }));
-  return { families: found, failed };
+  // Under names that are the same for both versions of cgroups.
+  const ours: Family[] = [
+    { name: "berth_container_cpu_seconds_total", type: "counter", help: "CPU time of the container.", samples: cpu },
+    {
+      name: "berth_container_memory_bytes",
+      type: "gauge",
+      help: "Memory of the container, without what the kernel can take back.",
+      samples: memory,
+    },
+    {
+      name: "berth_container_memory_limit_bytes",
+      type: "gauge",
+      help: "Most memory that the container may have; 0: no limit.",
+      samples: limits,
+    },
+  ];
+  return { families: [...found, ...ours], failed };
 }
 
-async function samplesOf(task: MeteredTask): Promise<CgroupSample[]> {
-  const stats = await task.stats(AbortSignal.timeout(STATS_MS));
-  const type = stats?.type_url.replace(/^.*\//, "");
-  if (stats === undefined) return [];
+async function samplesOf(stats: { readonly type_url: string; readonly value: Uint8Array }): Promise<CgroupSample[]> {
+  const type = stats.type_url.replace(/^.*\//, "");
   if (type === "io.containerd.cgroups.v1.Metrics") {
     const [{ io }, { cgroup1Samples }] = await Promise.all([
       import("../../proto/gen/cgroups1.js"),

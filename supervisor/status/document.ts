@@ -122,12 +122,13 @@ export class Document {
   }
 }
 
-/** Images with their sizes: the blobs that their labels refer to. */
+/** Images with their sizes (the blobs that their labels refer to), and how many containers are made of them by any name. */
 function images(database: Database) {
   return database
     .all<{ namespace: string; name: string; digest: string; labels: string; containers: number }>(
       `SELECT i.namespace, i.name, i.digest, i.labels,
-         (SELECT COUNT(*) FROM containers c WHERE c.namespace = i.namespace AND c.image = i.name) AS containers
+         (SELECT COUNT(*) FROM containers c JOIN images j ON j.namespace = c.namespace AND j.name = c.image
+          WHERE c.namespace = i.namespace AND j.digest = i.digest) AS containers
        FROM images i ORDER BY i.namespace, i.name LIMIT ${MAX_IMAGES}`,
     )
     .map(({ labels, ...image }) => ({

@@ -16,6 +16,7 @@ import { actOnApplication, actOnContainer, applicationStatuses, containerLog } f
 import { countBoots } from "./boots.ts";
 import { Document } from "./document.ts";
 import { RecentEvents } from "./events.ts";
+import { nodeFamilies } from "./families.ts";
 import { Sampler } from "./sampler.ts";
 import { StatusServer } from "./server.ts";
 
@@ -75,10 +76,9 @@ export class StatusRoom {
   }
 
   families(): Family[] {
-    const boots = this.#boots === undefined ? [] : [this.#boots];
     return [
       single("berth_status_watchers", "gauge", "Pages of the status that are open.", this.#server.watchers),
-      ...boots.map((count) => single("berth_boots_total", "counter", "Boots of the machine with berthd on it.", count)),
+      ...nodeFamilies(this.#parts.database, this.#boots),
     ];
   }
 

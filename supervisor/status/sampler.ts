@@ -4,6 +4,7 @@
  */
 
 import type { MeteredTask } from "../metrics/containers.ts";
+import { type CgroupUsage, usageOf } from "../metrics/usage.ts";
 
 /** One measurement of one container. */
 export interface Usage {
@@ -31,8 +32,6 @@ const FORGOTTEN_MS = 60_000;
 const STATS_MS = 2000;
 /** Shims that are asked at the same time. */
 const PARALLEL = 16;
-/** A limit above this is none: cgroup v1 says so with the largest number of pages. */
-const NO_LIMIT = 2 ** 60;
 
 interface Series {
   at: number;
@@ -88,7 +87,7 @@ export class Sampler {
     this.#last = performance.now();
   }
 
-  #note(key: string, { cpuMicros, memory, memoryLimit }: Reading): void {
+  #note(key: string, { cpuMicros, memory, memoryLimit }: CgroupUsage): void {
     const at = performance.now();
     const before = this.#series.get(key);
     // A container that began anew counts from zero.
@@ -108,34 +107,7 @@ function push(values: number[], value: number): void {
   if (values.length > KEPT) values.shift();
 }
 
-interface Reading {
-  readonly cpuMicros: number;
-  readonly memory: number;
-  readonly memoryLimit: number;
-}
-
-async function readUsage(task: MeteredTask): Promise<Reading | undefined> {
+async function readUsage(task: MeteredTask): Promise<CgroupUsage | undefined> {
   const stats = await task.stats(AbortSignal.timeout(STATS_MS));
-  const type = stats?.type_url.replace(/^.*\//, "");
-  if (stats === undefined) return undefined;
-  if (type === "io.containerd.cgroups.v1.Metrics") {
-    const { io } = await import("../../proto/gen/cgroups1.js");
-    const { cpu, memory } = io.containerd.cgroups.v1.Metrics.decode(stats.value);
-    const cache = Number(memory?.totalInactiveFile ?? 0);
-    return reading(Number(cpu?.usage?.total ?? 0) / 1000, memory?.usage?.usage, cache, memory?.usage?.limit);
-  }
-  if (type === "io.containerd.cgroups.v2.Metrics") {
-    const { io } = await import("../../proto/gen/cgroups2.js");
-    const { cpu, memory } = io.containerd.cgroups.v2.Metrics.decode(stats.value);
-    const cache = Number(memory?.inactiveFile ?? 0);
-    return reading(Number(cpu?.usageUsec ?? 0), memory?.usage, cache, memory?.usageLimit);
-  }
-  return undefined;
-}
-
-function reading(cpuMicros: number, usage: unknown, cache: number, limit: unknown): Reading {
-  const most = Number(limit ?? 0);
-  const used = Number(usage ?? 0);
-  // What could be taken back is not counted, as docker does not.
-  return { cpuMicros, memory: cache < used ? used - cache : used, memoryLimit: most >= NO_LIMIT ? 0 : most };
+  return stats && usageOf(stats);
 }

@@ -1,12 +1,13 @@
 /** The status of a node as a person sees it: in a browser, in light and dark, on a phone; and as programs read it. */
 
 import { afterAll, beforeAll, expect } from "bun:test";
-import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Berthd, builtBerthd } from "../lib/berthd.ts";
 import { Browser, type View, whyNoBrowser } from "../lib/browser.ts";
 import { run } from "../lib/command.ts";
 import { imageName } from "../lib/image.ts";
+import { dist } from "../lib/paths.ts";
 import { freePort } from "../lib/registry.ts";
 import { processScope } from "../lib/scope.ts";
 import { testUnless } from "../lib/skip.ts";
@@ -28,7 +29,16 @@ beforeAll(async () => {
   const config = join(dir, "status.toml");
   const port = await freePort();
   url = `http://127.0.0.1:${port}`;
-  writeFileSync(config, `[status]\naddress = "127.0.0.1:${port}"\ntoken = "${token}"\n`);
+  writeFileSync(
+    config,
+    `[status]\naddress = "127.0.0.1:${port}"\ntoken = "${token}"
+[apps]
+directory = "${join(dir, "apps")}"
+namespace = "${scope}-st"
+stable = "500ms"
+`,
+  );
+  mkdirSync(join(dir, "apps"));
   daemon = new Berthd(join(dir, "status"), `${scope}-st`, { env: { BERTH_CONFIG: config } });
   await daemon.start();
   await daemon.importImage();
@@ -44,19 +54,29 @@ beforeAll(async () => {
   const labels = [
     "berth/stop-timeout=500",
     `berth/log=file://${log}?format=json`,
-    `berth/app.service=${hostile}`,
-    "berth/app=shop",
+    `com.docker.compose.service=${hostile}`,
+    "com.docker.compose.project=garden",
   ];
   await daemon.runDetached(
     "web",
     ["sleep", "1000"],
     ["--null-io", ...[...labels, `berth/health=${health}`].flatMap((label) => ["--label", label])],
   );
+  const idle = `{ image: "${imageName}", network_mode: none, command: [sleep, "1000"], stop_grace_period: 500ms }`;
+  writeFileSync(join(dir, "apps", "shop.yaml"), `services: { idle: ${idle} }\n`);
   await daemon.ctr(["images", "tag", imageName, `localhost/${hostile.replace(/[ ="]/g, "_")}:1`]);
 }, 60_000);
 
 afterAll(async () => {
   if (whyNot() !== undefined) return;
+  rmSync(join(dir, "apps", "shop.yaml"));
+  await waitFor(
+    "the application to go",
+    async () => (await daemon.ctr(["tasks", "ls"])).stdout.split("\n").length <= 3,
+    {
+      timeout: 20_000,
+    },
+  );
   await daemon.ctr(["tasks", "rm", "--force", "web"]);
   await daemon.ctr(["containers", "rm", "web"]);
   await daemon.stop();
@@ -77,18 +97,33 @@ testUnless(
     try {
       for (const [name, view] of Object.entries(views)) {
         await browser.open(`${url}/`, view);
-        await browser.until("the container", "document.querySelector('#containers article h3')?.textContent === 'web'");
+        await browser.until(
+          "the container",
+          "[...document.querySelectorAll('#containers article h3')].some((h) => h.textContent === 'web')",
+        );
         await browser.until("its health", "document.body.innerText.includes('unhealthy')");
         await browser.until("a plot", "document.querySelector('.cpu path')?.getAttribute('d')?.includes('L')");
         backgrounds[name] = await browser.evaluate("getComputedStyle(document.body).backgroundColor");
-        await browser.evaluate("[...document.querySelectorAll('button')].find((b) => b.textContent === 'Log').click()");
+        await browser.evaluate(
+          "[...document.querySelectorAll('button')].find((b) => b.textContent === 'Log' && b.closest('article').querySelector('h3').textContent === 'web').click()",
+        );
         await browser.until("the log", "document.querySelector('pre')?.innerText.includes('onerror')");
         // Nothing is wider than the screen.
         expect(await browser.evaluate<number>("document.documentElement.scrollWidth - innerWidth")).toBeLessThanOrEqual(
           0,
         );
         const text = await browser.evaluate<string>("document.body.innerText");
-        for (const part of ["hello", "shop", "images", "disk", "events", "task start", "1 of 1 running", hostile]) {
+        for (const part of [
+          "hello",
+          "garden",
+          "shop",
+          "images",
+          "disk",
+          "events",
+          "task start",
+          "2 of 2 running",
+          hostile,
+        ]) {
           expect(text.toLowerCase()).toContain(part.toLowerCase());
         }
         expect(
@@ -102,7 +137,7 @@ testUnless(
       expect(backgrounds["light"]).not.toBe(backgrounds["dark"]);
       // With the token a person may restart; without it there is no button.
       const buttons =
-        "[...document.querySelectorAll('#containers button')].filter((b) => b.offsetParent).map((b) => b.textContent)";
+        "[...document.querySelectorAll('#containers article:last-of-type button')].filter((b) => b.offsetParent).map((b) => b.textContent)";
       expect(await browser.evaluate<string[]>(buttons)).toEqual(["Log"]);
       await browser.evaluate(
         `document.getElementById("unlock").click(), document.getElementById("token").value = "${token}", document.querySelector("dialog form").requestSubmit()`,
@@ -124,24 +159,62 @@ testUnless(
     const read = async () => (await (await fetch(`${url}/status?plots=1`)).json()) as Record<string, never>;
     const status = await waitFor("a measurement", async () => {
       const found = (await read()) as unknown as { containers: { usage?: { cpuPlot: number[] } }[] };
-      return (found.containers[0]?.usage?.cpuPlot.length ?? 0) > 0 && (found as Record<string, unknown>);
+      return (
+        found.containers.every(({ usage }) => (usage?.cpuPlot.length ?? 0) > 0) && (found as Record<string, unknown>)
+      );
     });
     expect(status).toMatchObject({
       hasToken: true,
       node: { boots: 1, processors: expect.any(Number), clock: { isPlausible: true }, load: expect.any(Array) },
       berthd: { pid: daemon.pid },
-      applications: [],
     });
-    const [web] = status["containers"] as [Record<string, unknown>];
+    const apps = await waitFor("the application", async () => {
+      const { applications } = (await read()) as unknown as { applications: { state: string }[] };
+      return applications[0]?.state === "running" && applications;
+    });
+    expect(apps).toEqual([
+      expect.objectContaining({ name: "shop", revision: 1, goodRevision: 1, running: 1, containers: 1, error: "" }),
+    ]);
+    const web = (status["containers"] as { id: string }[]).find(({ id }) => id === "web");
     expect(web).toMatchObject({
-      ...{ namespace: daemon.namespace, id: "web", image: imageName, status: "running", app: "shop", hasLog: true },
+      ...{ namespace: daemon.namespace, id: "web", image: imageName, status: "running", app: "garden", hasLog: true },
       ...{ restarts: 0, usage: { memory: expect.any(Number) } },
     });
     expect(status["images"]).toContainEqual(
-      expect.objectContaining({ name: imageName, containers: 1, isPinned: false, size: expect.any(Number) }),
+      expect.objectContaining({ name: imageName, containers: 2, isPinned: false, size: expect.any(Number) }),
     );
     expect(status["disk"]).toMatchObject({ reserve: { isHeld: true }, volumes: [{ level: expect.any(String) }] });
     expect(status["events"]).toContainEqual(expect.objectContaining({ topic: "/tasks/start", subject: "web" }));
+  },
+  30_000,
+);
+
+testUnless(
+  whyNot(),
+  "every metric that the dashboard asks for is there to be scraped, and `berth system dashboard` prints it",
+  async () => {
+    const { stdout } = await run([join(dist, "berth"), "system", "dashboard"], { check: true });
+    const { panels } = JSON.parse(stdout) as { panels: { targets?: { expr: string }[] }[] };
+    const asked = new Set(
+      panels
+        .flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
+        .flatMap((expr) =>
+          [...expr.matchAll(/\b(?:berth|process|grpc_server|containerd)_[a-z0-9_]+/g)].map(([name]) => name),
+        ),
+    );
+    expect(asked.size).toBeGreaterThan(50);
+    const missing = await waitFor("all of them", async () => {
+      const text = await (await fetch("http://berth/v1/metrics", { unix: join(daemon.state, "debug.sock") })).text();
+      const there = new Set(text.split("\n").map((line) => line.split(/[{ ]/)[0] ?? ""));
+      const left = [...asked].filter((name) => !there.has(name));
+      if (left.length > 0) throw new Error(`missing: ${left.join(", ")}`);
+      return "none";
+    });
+    expect(missing).toBe("none");
+    const evict = await run([join(dist, "berth"), "-a", daemon.address, "system", "evict", "--dry-run"], {
+      check: true,
+    });
+    expect(evict.stdout).toMatch(/free of .*, ok/);
   },
   30_000,
 );
