@@ -34,6 +34,7 @@ export const verbs: Readonly<Record<string, Verb>> = {
   port: { group: groups.containers, load: () => import("./inspect.ts") },
   update: { group: groups.containers, load: () => import("./update.ts") },
   rename: { group: groups.containers, load: () => import("./update.ts") },
+  logs: { group: groups.containers, load: () => import("./logs.ts") },
   ps: { group: groups.containers, load: () => import("./ps.ts") },
   exec: { group: groups.containers, load: () => import("./exec.ts") },
   start: { group: groups.containers, load: () => import("./lifecycle.ts") },

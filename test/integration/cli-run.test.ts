@@ -272,3 +272,16 @@ suite.test("the log of a container is where it says", async ({ daemon, id }) => 
   await cli.must("rm", name);
   expect(existsSync(path)).toBe(false);
 });
+
+suite.test("R28: logs -f goes on over restarts, and ends with the last of them", async ({ daemon, id }) => {
+  const cli = new Cli(daemon);
+  const name = id();
+  const script = "echo begin; echo wrong >&2; sleep 0.2; exit 1";
+  const flags = ["--log-driver", "raw", "--restart", "on-failure:2", "--name", name];
+  await cli.must("run", "-d", ...alone, ...flags, imageName, "sh", "-c", script);
+  const { stdout, exitCode } = await cli.run(["logs", "-f", name]);
+  expect([stdout.match(/begin/g)?.length, stdout.match(/wrong/g)?.length, exitCode]).toEqual([3, 3, 0]);
+  expect((await cli.must("logs", "--tail", "2", name)).split("\n")).toHaveLength(2);
+  await cli.must("rm", "-f", name);
+  expect((await cli.run(["logs", name])).exitCode).toBe(1);
+});
