@@ -202,6 +202,7 @@ export class Applications {
     const { tell = nothing, timeoutMs = 0, noRollback = false } = how;
     const { signal } = this.#controller;
     await this.#keepImages(namespace);
+    tell({ step: "begin", id: state.name, message: `revision ${revision.number}` });
     this.#tell(state, revision.number, "applying", "");
     try {
       await this.#engine.bring(namespace, revision, { timeoutMs, tell, signal });

@@ -26,6 +26,8 @@ export interface Describing {
   readonly applications: Applications;
   readonly machine: Machine;
   readonly store: AppStore;
+  /** The directory that is watched; empty for none. */
+  readonly directory: string;
   /** Files of the watched directory that cannot be used. */
   readonly problems: () => readonly FileProblem[];
 }

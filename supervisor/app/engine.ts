@@ -18,6 +18,7 @@ export interface Progress {
   readonly step:
     | "plan"
     | "pull"
+    | "begin"
     | "network"
     | "create"
     | "recreate"

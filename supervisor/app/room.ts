@@ -63,7 +63,7 @@ export class AppRoom {
       onProblem: ({ name, message }) =>
         machine.publish(namespace, { name, revision: 0, what: "invalid", reason: message }),
     });
-    const describing = { applications, machine, store, problems: () => files.problems };
+    const describing = { applications, machine, store, directory, problems: () => files.problems };
     server.register("berth.v1.Applications", appsService(describing));
     const room = new AppRoom(applications, files, describing);
     void loaded.then(

@@ -19,7 +19,7 @@ export function register(program: Command): void {
     .argument("<file...>", "a file, a directory of *.yaml, or - for standard input")
     .option("--name <name>", "name of the application, when the file has none")
     .option("--no-rollback", "stay with a version that does not become healthy")
-    .option("--no-wait", "do not wait until it is healthy")
+    .option("--no-wait", "do not wait until it is healthy: return when its images are here")
     .option(
       "--timeout <time>",
       "how long a container may take to become healthy, such as 90s; else what its check needs",

@@ -1,9 +1,9 @@
 /** The Applications service: berthd's own. */
 
-import { isAbsolute } from "node:path";
+import { dirname, isAbsolute } from "node:path";
 import { invalidArgument } from "../../proto/errdefs.ts";
 import type { berth } from "../../proto/gen/supervisor.js";
-import type { Applications, How } from "../app/applications.ts";
+import type { How } from "../app/applications.ts";
 import { canonical } from "../app/canonical.ts";
 import { type Describing, describeAll, describeApplication, describeRevisions } from "../app/describe.ts";
 import type { Progress } from "../app/engine.ts";
@@ -16,28 +16,26 @@ type Request = berth.v1.ApplyRequest;
 /** Progress that waits for a caller, at most: then what is a pull's is left out. */
 const MAX_QUEUED = 1000;
 
-/** @param home what `~` is where the caller does not say */
 export function appsService(from: Describing): Handlers<"berth.v1.Applications"> {
-  const { applications, store } = from;
+  const { applications, store, directory } = from;
   const done = async (name: string): Promise<AppProgress> => ({
     step: "done",
     application: await describeApplication(from, applications.state(name)),
   });
   return {
     async *Apply(request, { namespace, signal }) {
-      const version = versionOf(request);
+      const version = versionOf(request, directory);
       const { name } = version.application;
       const { timeoutMs, noRollback, file } = request;
       for (const message of version.warnings) yield { step: "plan", message };
-      // A watched file may be applied by hand: to try a version again that did not become healthy.
-      const origin = originOf(applications, name, file);
+      const origin = isWatched(request, directory) ? file : undefined;
       yield* reported(signal, (tell) =>
         applications.apply(namespace, version, origin, { timeoutMs, noRollback, tell }),
       );
       yield await done(name);
     },
     async Diff(request, { namespace }) {
-      const version = versionOf(request);
+      const version = versionOf(request, directory);
       const { plan, desired } = await applications.diff(namespace, version);
       const obstacles = plan.obstacles.map((obstacle) => `this would fail: ${obstacle}`);
       return { name: desired.app, changes: changesOf(plan), warnings: [...version.warnings, ...obstacles] };
@@ -75,18 +73,21 @@ export function appsService(from: Describing): Handlers<"berth.v1.Applications">
   };
 }
 
-/** The watched file of an application, when it is that which is given. */
-function originOf(applications: Applications, name: string, file: string): string | undefined {
-  const origin = applications.states.find((state) => state.name === name)?.origin;
-  return origin !== undefined && origin === file ? origin : undefined;
+/** True for a file of the watched directory: it may be applied by hand, to try a version again that was not well. */
+function isWatched({ file }: Request, directory: string): boolean {
+  return directory !== "" && dirname(file) === directory;
 }
 
-function versionOf({ text, file, directory, environment, name }: Request): Version {
+/** A watched file is read as the watch reads it: with the daemon's environment. */
+function versionOf(request: Request, watched: string): Version {
+  const { text, file, directory, environment, name } = request;
   if (!isAbsolute(directory)) throw invalidArgument("directory must be an absolute path");
+  const given = (variable: string) => (Object.hasOwn(environment, variable) ? environment[variable] : undefined);
+  const own = (variable: string) => process.env[variable];
   return readVersion(text, {
     file: file || "-",
     directory,
-    environment: (variable) => (Object.hasOwn(environment, variable) ? environment[variable] : undefined),
+    environment: isWatched(request, watched) ? own : given,
     ...(name === "" ? {} : { name }),
   });
 }

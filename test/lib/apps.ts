@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Berthd } from "./berthd.ts";
 import { type CommandOptions, type Result, run } from "./command.ts";
 import type { Daemon, DaemonOptions } from "./daemon.ts";
+import { NetnsBerthd } from "./netns.ts";
 import { dist } from "./paths.ts";
 import { allProcesses } from "./process.ts";
 import { waitFor } from "./wait.ts";
@@ -14,16 +15,28 @@ export function appsDirectory(daemon: Pick<Daemon, "dir">): string {
   return join(daemon.dir, "apps");
 }
 
-/** Makes a daemon whose times are short, for `containerSuite`. */
-export function makeAppsDaemon(dir: string, namespace: string, options: DaemonOptions = {}): Berthd {
+/** `[apps]` of a daemon whose times are short. */
+function configuration(dir: string, namespace: string): string {
   const apps = appsDirectory({ dir });
   mkdirSync(apps, { recursive: true });
-  const config = join(dir, "berth.toml");
-  writeFileSync(
-    config,
-    `[apps]\ndirectory = ${JSON.stringify(apps)}\nnamespace = ${JSON.stringify(namespace)}\nstable = "700ms"\nstart_timeout = "20s"\n`,
-  );
-  return new Berthd(dir, namespace, { ...options, env: { ...options.env, BERTH_CONFIG: config } });
+  const [directory, name] = [JSON.stringify(apps), JSON.stringify(namespace)];
+  return `[apps]\ndirectory = ${directory}\nnamespace = ${name}\nstable = "700ms"\nstart_timeout = "20s"\n`;
+}
+
+/** For `containerSuite`: the services of its applications have no networks. */
+export function makeAppsDaemon(dir: string, namespace: string, options: DaemonOptions = {}): Berthd {
+  const text = configuration(dir, namespace);
+  const path = join(dir, "berth.toml");
+  writeFileSync(path, text);
+  return new Berthd(dir, namespace, { ...options, env: { ...options.env, BERTH_CONFIG: path } });
+}
+
+/** For `containerSuite`: in a network namespace of its own. */
+export function makeNetworkedAppsDaemon(dir: string, namespace: string, options: DaemonOptions = {}): NetnsBerthd {
+  const text = configuration(dir, namespace);
+  const daemon = new NetnsBerthd(dir, namespace, options);
+  daemon.network = text;
+  return daemon;
 }
 
 /** Runs `berth` against a daemon. */

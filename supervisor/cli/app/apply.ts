@@ -75,7 +75,7 @@ export async function removeApplications(
   }
 }
 
-/** Tells what happens, until all of it has; with `--no-wait` until nothing but time is missing. */
+/** Tells what happens, until all of it has; with `--no-wait` until the daemon goes on by itself. */
 async function follow(stream: AsyncGenerator<Progress>, { quiet = false, wait = true }: ChangeFlags): Promise<void> {
   const view = progressView();
   const colors = colorsFor(process.stderr);
@@ -89,14 +89,16 @@ async function follow(stream: AsyncGenerator<Progress>, { quiet = false, wait = 
       const more = message === "" ? "" : ` (${shown(message)})`;
       if (step === "pull") {
         if (!quiet) view.step({ event: message, name: blob, progress: Number(done), total: Number(total) });
+      } else if (step === "begin") {
+        if (wait) continue;
+        await print(`${shown(id)}: ${shown(message)} is being applied: berth apps show ${shown(id)}\n`);
+        return;
       } else if (step === "failed") say(colors.red(`failed: ${shown(message)}`));
       else if (step === "rollback") say(colors.yellow(`going back ${shown(message)}`));
       else if (step === "done") {
         if (application) await print(`${summaryOf(application)}\n`);
       } else if (verbs[step] !== undefined) say(`${verbs[step]} ${shown(id)}${more}`);
       else say(shownLines(message));
-      if (!wait && (step === "create" || step === "recreate")) continue;
-      if (!wait && step === "healthy") break;
     }
   } finally {
     view.end();
