@@ -205,7 +205,8 @@ export class Applications {
     tell({ step: "begin", id: state.name, message: `revision ${revision.number}` });
     this.#tell(state, revision.number, "applying", "");
     try {
-      await this.#engine.bring(namespace, revision, { timeoutMs, tell, signal });
+      const isKnown = state.good === revision.number;
+      await this.#engine.bring(namespace, revision, { timeoutMs, isKnown, tell, signal });
     } catch (error) {
       if (signal.aborted) throw error;
       return this.#failed(state, revision, messageOf(error), { tell, timeoutMs, noRollback });

@@ -51,6 +51,8 @@ export interface EngineSettings extends JudgeSettings {
 export interface BringOptions {
   /** In place of what the health check needs; 0: what it needs. */
   readonly timeoutMs: number;
+  /** The revision was well before: what is there of it already is not looked at. */
+  readonly isKnown: boolean;
   readonly tell: Tell;
   readonly signal: AbortSignal;
 }
@@ -145,6 +147,12 @@ export class Engine {
     log.follow(this.#machine.signs(namespace, following.signal));
     try {
       const later: Watched[] = [];
+      // Made for this revision before a power cut, and nobody has seen whether they are well.
+      for (const container of options.isKnown ? [] : plan.kept) {
+        const watched = await this.#made(namespace, revision, desired, container, log, options);
+        if (watched?.isTelling) await this.#settle(namespace, [watched], log, options);
+        else if (watched !== undefined) later.push(watched);
+      }
       for (const step of plan.steps) {
         signal.throwIfAborted();
         const watched = await this.#perform(namespace, revision, desired, step, log, options);
@@ -261,6 +269,31 @@ export class Engine {
       for (const message of warnings) tell({ step: "create", id: container.id, message });
     }
     return this.#watch(namespace, containers, container, { from, timeoutMs, isRunning: false, begun });
+  }
+
+  /** Begins to watch a container that is there; undefined for one of an earlier revision. */
+  async #made(
+    namespace: string,
+    revision: Revision,
+    { containers }: Desired,
+    container: DesiredContainer,
+    log: SignLog,
+    { timeoutMs }: BringOptions,
+  ): Promise<Watched | undefined> {
+    const { id } = container;
+    const labels = (await this.#machine.container(namespace, id))?.labels;
+    if (labels?.[names.appRevision] !== String(revision.number)) return undefined;
+    const from = log.position;
+    const { status, health, exitStatus } = await this.#machine.status(namespace, id);
+    const isRunning = status === "running";
+    const watched = await this.#watch(namespace, containers, container, { from, timeoutMs, isRunning });
+    const now = performance.now();
+    if (isRunning && health !== "") watched.judge.saw({ id, kind: "health", status: health }, now);
+    if (status === "exited" && exitStatus !== undefined) {
+      watched.judge.saw({ id, kind: "started" }, now);
+      watched.judge.saw({ id, kind: "ended", status: exitStatus }, now);
+    }
+    return watched;
   }
 
   /** Begins to watch a container. */

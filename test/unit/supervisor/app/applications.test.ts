@@ -52,8 +52,10 @@ class Paper implements Machine {
     return this.records.get(id);
   }
   async status(_: string, id: string) {
-    const status = this.records.has(id) ? ("running" as const) : ("missing" as const);
-    return { status, health: "", exitStatus: undefined };
+    const record = this.records.get(id);
+    if (record === undefined) return { status: "missing" as const, health: "", exitStatus: undefined };
+    if (record.command === "false") return { status: "exited" as const, health: "", exitStatus: 1 };
+    return { status: "running" as const, health: "", exitStatus: undefined };
   }
   health() {
     return undefined;
@@ -92,6 +94,7 @@ class Paper implements Machine {
     const labels = {
       "berth/app": app?.name ?? "",
       "berth/app.hash": app?.hash ?? "",
+      "berth/app.revision": app?.revision ?? "",
       "containerd.io/restart.status": "running",
     };
     this.records.set(id, { id, image: options.image, labels, command: command.join(" ") });
@@ -268,6 +271,22 @@ describe("applications", () => {
       expect([...machine.records.values()].map(({ command }) => command).toSorted()).toEqual(["", "y"]);
     });
   }
+
+  test("what was made before a power cut is looked at after it", async () => {
+    const machine = new Paper();
+    await open(machine).applications.apply("n", version("x"), undefined);
+    machine.stopAt = "create app-b-1 ";
+    const both = read("services: {a: {image: i, command: ['false']}, b: {image: i, user: u}}");
+    await rejection(open(machine, new DyingStore(machine)).applications.apply("n", both, undefined));
+    machine.stopAt = "";
+    machine.isCut = false;
+    const { applications } = open(machine);
+    applications.resume();
+    await waitFor("the end of it", () => !applications.isBusy("app"));
+    const reason = "revision 2: app-a-1 ended with status 1";
+    expect(applications.state("app")).toMatchObject({ current: 1, good: 1, result: "rolled-back", reason });
+    expect([...machine.records.values()].map(({ command }) => command).toSorted()).toEqual(["", "x"]);
+  });
 
   test("removal, with volumes and without, finished after a power cut", async () => {
     const machine = new Paper();
