@@ -33,3 +33,15 @@ export function statusOfStart(message: string): number | undefined {
     ? CANNOT_INVOKE
     : undefined;
 }
+
+/** The words of a failed start, with what to do where they say that the command is at fault. */
+export function adviceOnStart(message: string): string {
+  switch (statusOfStart(message)) {
+    case NOT_FOUND:
+      return `${message}; name a program that the image has, by its path if it is not in PATH`;
+    case CANNOT_INVOKE:
+      return `${message}; it must be a program of this machine's kind, with the right to be executed`;
+    default:
+      return message;
+  }
+}

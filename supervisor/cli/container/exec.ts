@@ -21,7 +21,7 @@ import { type ResolvedUser, resolveUser } from "../../container/user.ts";
 import type { Connection } from "../connect.ts";
 import { shown } from "../output/escape.ts";
 import { isTerminal, note } from "../output/terminal.ts";
-import { ExitStatus, statusOfStart } from "../status.ts";
+import { adviceOnStart, ExitStatus, statusOfStart } from "../status.ts";
 import { mustRun } from "./lifecycle.ts";
 import { detachKeysOf, envFile, variableOf } from "./parse.ts";
 import { Session, toStderr, toStdout } from "./session.ts";
@@ -97,7 +97,7 @@ async function startExec(api: Api, namespace: string, id: string, execId: string
     await deleteExec(api, namespace, id, execId);
     const status = statusOfStart(messageOf(error));
     if (status === undefined) throw error;
-    note(`berth exec: ${shown(messageOf(error))}\n`);
+    note(`berth exec: ${shown(adviceOnStart(messageOf(error)))}\n`);
     throw new ExitStatus(status);
   }
 }

@@ -22,6 +22,25 @@ export interface ForegroundOptions {
   readonly remove: boolean;
 }
 
+/** Errors that come before anything runs are the runtime's, which says them again in its answer: they wait for the start. */
+class EarlyErrors {
+  #held: Uint8Array[] | undefined = [];
+
+  readonly take = async (bytes: Uint8Array): Promise<void> => {
+    if (this.#held === undefined) await toStderr(bytes);
+    else this.#held.push(bytes.slice());
+  };
+
+  /** It runs: what came was the container's. */
+  async started(): Promise<void> {
+    for (let held = this.#held; held !== undefined && held.length > 0; held = this.#held) {
+      this.#held = [];
+      for (const bytes of held) await toStderr(bytes);
+    }
+    this.#held = undefined;
+  }
+}
+
 /** Starts a container and stays with it until it has ended, or was left. @returns the exit status */
 export async function runForeground(
   api: Api,
@@ -30,13 +49,15 @@ export async function runForeground(
   options: ForegroundOptions,
 ): Promise<number> {
   const { tty, stdin, detachKeys, proxy } = options;
-  const streams = Streams.make({ stdin, terminal: tty }, toStdout, toStderr);
+  const early = new EarlyErrors();
+  const streams = Streams.make({ stdin, terminal: tty }, toStdout, early.take);
   const session = new Session({ api, namespace, id, execId: "", tty, stdin, detachKeys, proxy }, streams);
   streams.read();
   let isLeft = false;
   try {
     const onCreated = (): void => session.begin();
     await startContainer(api, namespace, id, { stdio: streams.stdio, onCreated });
+    await early.started();
     session.started();
     const end = await session.ended();
     if (end.kind === "detached") {

@@ -8,10 +8,11 @@ import { removeContainer } from "../../container/remove.ts";
 import { startContainer } from "../../container/start.ts";
 import type { Connection } from "../connect.ts";
 import { credentialsFor } from "../image/credentials.ts";
+import { shown } from "../output/escape.ts";
 import { interruptible } from "../output/interrupt.ts";
 import { noProgress, progressView } from "../output/progress.ts";
 import { isTerminal, note, print } from "../output/terminal.ts";
-import { ExitStatus, statusOfStart, USAGE } from "../status.ts";
+import { adviceOnStart, ExitStatus, statusOfStart, USAGE } from "../status.ts";
 import { type RunFlags, runOptions } from "./flags.ts";
 import { runForeground } from "./foreground.ts";
 import { detachKeysOf } from "./parse.ts";
@@ -77,7 +78,7 @@ export async function run(
   } catch (error) {
     if (error instanceof ExitStatus) throw error;
     if (detach && rm) await removeContainer(api, namespace, id, { force: true, volumes: true }).catch(() => undefined);
-    note(`berth run: ${messageOf(error)}\n`);
+    note(`berth run: ${shown(adviceOnStart(messageOf(error)))}\n`);
     throw new ExitStatus(statusOfStart(messageOf(error)) ?? USAGE);
   }
 }
