@@ -14,6 +14,7 @@ import type { Family } from "../metrics/text.ts";
 import type { Database } from "../store/database.ts";
 import { type Evicted, type EvictParts, evict, evictable } from "./evict.ts";
 import { diskFamilies } from "./families.ts";
+import { logFamilies } from "./log-families.ts";
 import { RecentUses } from "./recent.ts";
 import {
   isAbove,
@@ -144,7 +145,7 @@ export class DiskRoom {
   }
 
   async families(): Promise<Family[]> {
-    return diskFamilies({
+    const disk = diskFamilies({
       volumes: await this.volumes(),
       levelOf: (volume) => this.levelOf(volume),
       counts: this.#counts,
@@ -152,6 +153,7 @@ export class DiskRoom {
       refused: this.#refused,
       reserve: this.#options.database.reserve,
     });
+    return [...disk, ...(await logFamilies(this.logDirectories))];
   }
 
   async stop(): Promise<void> {

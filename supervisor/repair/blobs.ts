@@ -1,4 +1,4 @@
-/** Fetches damaged blobs again, from where they came. */
+/** Fetches damaged blobs again: from archives that lie here, or from where they came. */
 
 import { ContainerdError, messageOf } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
@@ -7,6 +7,7 @@ import { fetchBlob } from "../image/fetch.ts";
 import { mediaTypes } from "../image/mediatype.ts";
 import { blobsOf } from "../image/session.ts";
 import { codeOf } from "../image/unpack.ts";
+import { takeFromArchives } from "./archives.ts";
 import type { Known } from "./known.ts";
 import { type RepairRooms, registryOf } from "./rooms.ts";
 
@@ -43,6 +44,16 @@ export async function repairBlob(
   const references = known.references(digest);
   const blobs = blobsOf(content, { namespace: row.namespace, lease: undefined });
   const failures: string[] = [];
+  try {
+    // What lies here costs no network.
+    const { directories } = rooms.config.images;
+    const archive = await takeFromArchives(directories, blobs, { digest, size: row.size }, { signal, told });
+    if (archive !== undefined) return { isRepaired: true, detail: `${digest} was taken again from ${archive}` };
+  } catch (error) {
+    if (signal.aborted) throw error;
+    if (codeOf(error) === Code.ResourceExhausted) return { isRepaired: false, detail: messageOf(error) };
+    failures.push(messageOf(error));
+  }
   for (const reference of references) {
     for (const mediaType of typesOf(known.descriptor(digest))) {
       const descriptor: Descriptor = { ...known.descriptor(digest), mediaType, digest, size: row.size };

@@ -5,7 +5,6 @@ import { ContainerdError, messageOf } from "../../proto/errdefs.ts";
 import { Code } from "../../proto/ttrpc/status.ts";
 import { clearSocket, restrictSocket, type SocketOwner } from "../host/socket.ts";
 import type { Access } from "./access.ts";
-import { page } from "./page/page.ts";
 
 /** What is answered. */
 export interface StatusSources {
@@ -123,7 +122,8 @@ export class StatusServer {
       else return text(404, "POST /containers/ID/{start,stop,restart} or /apps/NAME/rollback");
       return json("{}");
     }
-    if (pathname === "/") return page();
+    // Who never looks need not keep it in memory.
+    if (pathname === "/") return (await import("./page/page.ts")).page();
     if (pathname === "/status") return json(await this.#sources.status(searchParams.get("plots") === "1"));
     if (pathname === "/status/live") return this.#follow(request);
     if (noun === "containers" && verb === "log") {

@@ -1,12 +1,12 @@
 /** `berth check --repair`: what is damaged is fetched or unpacked again, with the daemon and without, and told. */
 
 import { afterEach, expect } from "bun:test";
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Berthd, builtBerthd } from "../lib/berthd.ts";
 import { type Result, run } from "../lib/command.ts";
 import { FakeRegistry } from "../lib/fake-registry.ts";
-import { makeImage } from "../lib/image.ts";
+import { makeImage, writeImageArchive } from "../lib/image.ts";
 import { dist, runtime } from "../lib/paths.ts";
 import { processScope } from "../lib/scope.ts";
 import { testUnless } from "../lib/skip.ts";
@@ -37,10 +37,12 @@ function publish() {
   return { registry, name: `${registry.host}/team/app:1`, digests };
 }
 
-/** A daemon that has pulled the image. */
-async function start(name: string): Promise<Berthd> {
+/** A daemon that has pulled the image. @param config of its file */
+async function start(name: string, config = ""): Promise<Berthd> {
   const { dir, token } = processScope();
-  const made = new Berthd(join(dir, `r${++count}`), `${token}-r${count}`);
+  const file = join(dir, `r${++count}.toml`);
+  writeFileSync(file, config);
+  const made = new Berthd(join(dir, `r${count}`), `${token}-r${count}`, { env: { BERTH_CONFIG: file } });
   open.push(async () => {
     await made.stop();
     made.remove();
@@ -113,7 +115,8 @@ testUnless(
   "R25: the same by the daemon that runs; what cannot be fetched is left, with what to do",
   async () => {
     const { registry, name, digests } = publish();
-    const made = await start(name);
+    // Nothing is done in the background: this is about what is asked for.
+    const made = await start(name, "[registry]\nrepair = false\n");
     damage(made, digests);
     registry.faults.push(() => new Response("", { status: 404 }));
     const failed = await check(made, "--verify", "--repair");
@@ -194,6 +197,42 @@ testUnless(
     );
     await made.ctr(["containers", "rm", "x2"], { check: true });
     expect((await check(made, "--repair")).exitCode).toBe(0);
+    expect((await check(made, "--verify")).stdout).toContain("nothing wrong");
+  },
+  60_000,
+);
+
+testUnless(
+  whyNot(),
+  "R25: blobs of an image from a stick are taken again from the archive that lies there, without a network",
+  async () => {
+    const { dir, token } = processScope();
+    const stick = join(dir, "stick");
+    const config = join(dir, "stick.toml");
+    mkdirSync(stick);
+    writeFileSync(config, `[images]\ndirectories = "${stick}"\nnamespace = "${token}-stick"\n`);
+    const made = new Berthd(join(dir, "r-stick"), `${token}-stick`, { env: { BERTH_CONFIG: config } });
+    open.push(async () => {
+      await made.stop();
+      made.remove();
+    });
+    await made.start();
+    writeImageArchive(join(stick, "app.tar"), "localhost/stick:1");
+    const { layer, config: settings } = makeImage();
+    await waitFor(
+      "the image",
+      async () => (await made.ctr(["images", "ls", "-q"])).stdout.includes("localhost/stick:1"),
+      {
+        timeout: 30_000,
+      },
+    );
+    corrupt(fileOf(made, layer.digest));
+    rmSync(fileOf(made, settings.digest));
+    const { stdout, exitCode } = await check(made, "--verify", "--repair", "--config", config);
+    for (const digest of [layer.digest, settings.digest]) {
+      expect(stdout).toMatch(new RegExp(`^repaired: content .*${digest} was taken again from ${stick}/app.tar$`, "m"));
+    }
+    expect(exitCode).toBe(0);
     expect((await check(made, "--verify")).stdout).toContain("nothing wrong");
   },
   60_000,
