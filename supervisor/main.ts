@@ -12,6 +12,7 @@ const own: Readonly<Record<string, OwnVerb>> = {
   conformance: async (args) => (await import("../test/conformance/main.ts")).conformance(args),
   install: async (args) => (await import("./cli/install.ts")).install(args),
   // Child processes of the daemon and of verbs: not for people.
+  __complete: async (args) => (await import("./cli/completion/answer.ts")).answer(args),
   files: async (args) => (await import("./cli/files/child.ts")).files(args),
   layer: async (args) => (await import("./diff/command.ts")).layer(args),
   tree: async (args) => (await import("./snapshot/tree/command.ts")).tree(args),

@@ -75,6 +75,7 @@ export const verbs: Readonly<Record<string, Verb>> = {
   apps: { group: groups.node, load: () => import("./apps.ts") },
   prune: { group: groups.system, load: () => import("./prune.ts") },
   doctor: { group: groups.system, load: () => import("./doctor.ts") },
+  completion: { group: groups.system, load: () => import("./completion.ts") },
   version: { group: groups.system, load: () => import("./version.ts") },
 };
 
