@@ -137,7 +137,7 @@ export const configuration = {
     directories: key(
       pathList,
       "/var/lib/berth/images:/media/*/berth",
-      "Directories that are watched for archives of images and for lists (*.txt) of images to fetch; a * stands for one name.",
+      "Directories that are watched for archives of images and for lists (*.txt) of images to fetch; a * stands for one name. The first of these is that of any root.",
     ),
     prefetch: key(textList, [], "Images that are fetched, pinned, and fetched again until they are there."),
     namespace: key(text, "default", "The namespace that these images are for."),

@@ -84,7 +84,7 @@ function patchLayer(request: PatchRequest): Patched {
   if (digest !== request.diffId) throw new PatchError(`the patch made ${digest} and not ${request.diffId}`);
   compressor.end();
   flush();
-  return { digest, peak: process.resourceUsage().maxRSS * 1024 };
+  return { digest };
 }
 
 function baseOf({ bases, temporary }: PatchRequest, reach: number): Base {

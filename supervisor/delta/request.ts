@@ -27,6 +27,4 @@ export interface PatchRequest {
 /** The layer that was made, uncompressed. */
 export interface Patched {
   readonly digest: string;
-  /** Largest resident memory of the process, in bytes. */
-  readonly peak: number;
 }

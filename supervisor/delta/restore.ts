@@ -28,6 +28,8 @@ export interface RestoreOptions {
   readonly temporary: string;
   /** Most bytes of an uncompressed layer. */
   readonly maxBytes: number;
+  /** True where the caller brings what the images have in common and is not here: unpacked layers often are not. */
+  readonly leavesCommon?: boolean;
   /** Told of each layer before it is made. */
   readonly onLayer?: (layer: NewLayer) => void;
 }
@@ -88,6 +90,7 @@ async function restoreLayer(
   if (await infoOf(blobs, layer.digest)) return { digest: layer.digest, size, isOriginal: true };
   const plain = await infoOf(blobs, layer.diffId);
   if (plain !== undefined) return { digest: layer.diffId, size: plain.size, isOriginal: false };
+  if (layer.source.kind === "old" && options.leavesCommon) return { digest: layer.digest, size, isOriginal: true };
   if (layer.source.kind !== "patch") throw missing(document, layer);
   if (layer.bytes > options.maxBytes) {
     throw new ContainerdError(

@@ -6,7 +6,7 @@ import { Code } from "../../proto/ttrpc/status.ts";
 import type { DeltaLoader, DeltaPuller } from "../image/delta.ts";
 import type { Descriptor } from "../image/descriptor.ts";
 import { fetchBlob } from "../image/fetch.ts";
-import { parseIndex, readBlob } from "../image/manifest.ts";
+import { childrenOf, parseIndex, readBlob } from "../image/manifest.ts";
 import { isIndex, isManifest } from "../image/mediatype.ts";
 import { hostPlatform, ordered, type Platform, runnable } from "../image/platform.ts";
 import type { PullBytes } from "../image/pull-bytes.ts";
@@ -19,6 +19,9 @@ import type { Log } from "../log/log.ts";
 import type { Images } from "../store/images.ts";
 import { type DeltaDocument, deltaTag, ORIGINAL, parseDocument, readDeltaManifest } from "./document.ts";
 import { restoreImage } from "./restore.ts";
+
+/** Older images of a repository that are looked at, at most. */
+const MAX_OLDER = 16;
 
 /** What deltas are made with. */
 export interface DeltaRoomParts {
@@ -45,7 +48,7 @@ export class DeltaRoom implements DeltaLoader, DeltaPuller {
   async load(delta: Descriptor, job: Job): Promise<{ root: Descriptor; name: string }> {
     const { config } = await readDeltaManifest(job.blobs, delta);
     const document = parseDocument(await readBlob(job.blobs, config));
-    return { root: await this.#restore(document, job), name: document.new.name };
+    return { root: await this.#restore(document, job, false), name: document.new.name };
   }
 
   async pull(registry: Registry, target: Descriptor, store: StoreEnd, job: Job): Promise<Descriptor | undefined> {
@@ -81,7 +84,11 @@ export class DeltaRoom implements DeltaLoader, DeltaPuller {
     }
     const manifest = await manifestOf(target, blobs, platforms);
     if (manifest === undefined) return undefined;
-    const before = await firstManifest(olds, blobs, platforms);
+    const known = await knownManifests(olds, blobs, platforms);
+    // A delta has made it before, with layers that could not be compressed as they were.
+    const made = known.find(({ original, own }) => original === manifest.digest && own.digest !== original);
+    if (made !== undefined) return (await isHere(made.own, blobs)) ? made.own : undefined;
+    const before = known[0]?.original;
     if (before === undefined || before === manifest.digest) return undefined;
     const { locator } = parseReference(registry.reference);
     const place = registry.at(`${locator}:${deltaTag(before, manifest.digest)}`);
@@ -102,16 +109,16 @@ export class DeltaRoom implements DeltaLoader, DeltaPuller {
     const size = parts.blobs.reduce((sum, blob) => sum + blob.size, 0);
     if (size >= missing.bytes) return undefined;
     for (const blob of parts.blobs) await fetched(blob);
-    const root = await this.#restore({ ...document, new: { ...document.new, target, manifest } }, job);
+    const root = await this.#restore({ ...document, new: { ...document.new, target, manifest } }, job, true);
     this.#parts.bytes.saved("delta", missing.bytes - size);
     this.#parts.log.info("pulled by a delta", { image: registry.reference, bytes: size, instead: missing.bytes });
     return root;
   }
 
-  #restore(document: DeltaDocument, { blobs, signal, report }: Job): Promise<Descriptor> {
+  #restore(document: DeltaDocument, { blobs, signal, report }: Job, leavesCommon: boolean): Promise<Descriptor> {
     const { temporary, maxBytes } = this.#parts;
     const onLayer = ({ digest }: { digest: string }) => report({ event: "applying delta", name: digest });
-    return restoreImage(document, { blobs, signal, temporary, maxBytes, onLayer });
+    return restoreImage(document, { blobs, signal, temporary, maxBytes, leavesCommon, onLayer });
   }
 
   /** Images of the same repository, the one of the same name first; none where the wanted one is here already. */
@@ -154,37 +161,49 @@ async function manifestOf(
   return best;
 }
 
-/** The digest of the first manifest that is here, as its maker had it. */
-async function firstManifest(
+/** The manifests of images that are here, each with the digest that its maker gave it. */
+async function knownManifests(
   targets: readonly Descriptor[],
   blobs: Blobs,
   platforms: readonly Platform[],
-): Promise<string | undefined> {
-  for (const target of targets) {
+): Promise<{ own: Descriptor; original: string }[]> {
+  const found: { own: Descriptor; original: string }[] = [];
+  for (const target of targets.slice(0, MAX_OLDER)) {
     try {
-      const manifest = await manifestOf(target, blobs, platforms);
-      if (manifest === undefined) continue;
-      const { annotations } = JSON.parse(new TextDecoder().decode(await readBlob(blobs, manifest))) as {
+      const own = await manifestOf(target, blobs, platforms);
+      if (own === undefined) continue;
+      const { annotations } = JSON.parse(new TextDecoder().decode(await readBlob(blobs, own))) as {
         annotations?: Record<string, unknown>;
       };
       const original = annotations?.[ORIGINAL];
-      return typeof original === "string" ? original : manifest.digest;
+      found.push({ own, original: typeof original === "string" ? original : own.digest });
     } catch {
       // Not all of it is here: the next one.
     }
   }
-  return undefined;
+  return found;
+}
+
+/** True when everything that a manifest refers to is here. */
+async function isHere(manifest: Descriptor, blobs: Blobs): Promise<boolean> {
+  try {
+    for (const { digest } of await childrenOf(blobs, manifest)) await blobs.info(digest);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Bytes of the layers of the new image that are not here. */
 async function missingBytes({ new: fresh, layers }: DeltaDocument, blobs: Blobs): Promise<{ bytes: number }> {
   let bytes = 0;
-  for (const { digest, size } of layers) {
-    const isHere = await Promise.resolve(blobs.info(digest)).then(
+  for (const { digest, size, source } of layers) {
+    if (source.kind === "old") continue;
+    const isThere = await Promise.resolve(blobs.info(digest)).then(
       () => true,
       () => false,
     );
-    if (!isHere) bytes += size;
+    if (!isThere) bytes += size;
   }
   return { bytes: bytes + fresh.manifest.size };
 }

@@ -23,6 +23,8 @@ interface Stream {
 }
 
 const OUTPUT_BYTES = 128 << 10;
+/** What zlib makes depends on how much it is given at a time: always this much (delta/recipe.ts does the same). */
+const INPUT_BYTES = 64 << 10;
 
 /** A compressor of one stream; equal input gives equal output. */
 export class Deflater {
@@ -30,6 +32,8 @@ export class Deflater {
   readonly #finish: number;
   readonly #sink: Output;
   readonly #output = Buffer.allocUnsafeSlow(OUTPUT_BYTES);
+  readonly #input = Buffer.allocUnsafeSlow(INPUT_BYTES);
+  #filled = 0;
   #failure: string | undefined;
 
   constructor(compression: Exclude<Compression, "none">, sink: Output) {
@@ -44,12 +48,24 @@ export class Deflater {
 
   /** Compresses the bytes of the buffer from `from` to `to`. */
   write(buffer: Buffer, from: number, to: number): void {
-    this.#push(0, buffer, from, to - from);
+    for (let at = from; at < to; ) {
+      const count = buffer.copy(this.#input, this.#filled, at, to);
+      at += count;
+      this.#filled += count;
+      if (this.#filled === INPUT_BYTES) this.#flush();
+    }
   }
 
   /** Ends the stream. */
   end(): void {
+    if (this.#filled > 0) this.#flush();
     this.#push(this.#finish, this.#output, 0, 0);
+  }
+
+  #flush(): void {
+    const length = this.#filled;
+    this.#filled = 0;
+    this.#push(0, this.#input, 0, length);
   }
 
   #push(flush: number, input: Buffer, from: number, length: number): void {

@@ -23,6 +23,14 @@ const { ImagesArrived, ImagesFailed } = berth.v1;
 /** Name of what an archive gives no name; the digest follows. */
 const NAMELESS = "import";
 
+/** The directory of the default root stands for that of any root. */
+const IN_ROOT = "/var/lib/berth/images";
+
+/** The directories that are watched. */
+function directoriesOf({ root, images }: EdgeParts["config"]): string[] {
+  return images.directories.map((path) => (path === IN_ROOT ? join(root, "images") : path));
+}
+
 /** What the room tells people. */
 export interface OfflineState {
   readonly directories: readonly string[];
@@ -60,13 +68,13 @@ export class OfflineRoom {
       fetch: (reference, signal, moved) => this.#fetch(reference, signal, moved),
       onArrived: (reference) => onArrived(reference, [reference]),
     });
-    this.#watch = new PlaceWatch(config.images.directories, (directories) => this.#see(directories));
+    this.#watch = new PlaceWatch(directoriesOf(config), (directories) => this.#see(directories));
   }
 
   /** Begins to watch and to fetch. */
   static open(parts: Parts): OfflineRoom {
     const room = new OfflineRoom(parts);
-    const own = parts.config.images.directories.filter((path) => path.startsWith(`${parts.config.root}/`));
+    const own = directoriesOf(parts.config).filter((path) => path.startsWith(`${parts.config.root}/`));
     for (const path of own) if (!path.includes("*")) mkdirSync(path, { recursive: true, mode: 0o755 });
     room.#watch.look();
     return room;

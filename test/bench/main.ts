@@ -1,16 +1,18 @@
 /** `npm run bench -- NAME [OPTION...]`: the benches of berth, by name. */
 
 import { benchBoot, usage as bootUsage } from "./boot/main.ts";
+import { benchDelta, usage as deltaUsage } from "./delta/main.ts";
 import { UsageError } from "./figure.ts";
 import { benchShim, usage as shimUsage } from "./shim/main.ts";
 import { benchSupervisor, usage as supervisorUsage } from "./supervisor/main.ts";
 
 const benches: Record<string, (args: readonly string[]) => Promise<boolean>> = {
   boot: benchBoot,
+  delta: benchDelta,
   shim: benchShim,
   supervisor: benchSupervisor,
 };
-const usage = `${shimUsage}\n${supervisorUsage}\n${bootUsage}`;
+const usage = `${shimUsage}\n${supervisorUsage}\n${bootUsage}\n${deltaUsage}`;
 
 const [name = "", ...args] = process.argv.slice(2);
 const bench = benches[name];

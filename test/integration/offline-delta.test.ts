@@ -8,6 +8,7 @@ import { run } from "../lib/command.ts";
 import { makeVersion, publishVersion, type Version, writeVersion } from "../lib/delta-image.ts";
 import { FakeRegistry } from "../lib/fake-registry.ts";
 import { dist, whyNoContainers } from "../lib/paths.ts";
+import { Registry } from "../lib/registry.ts";
 import { processScope } from "../lib/scope.ts";
 import { testUnless } from "../lib/skip.ts";
 
@@ -19,6 +20,8 @@ let daemon: Berthd;
 let namespace = "";
 let count = 0;
 const registries: FakeRegistry[] = [];
+const docker = new Registry(join(scope.dir, "registry"));
+const noRegistry = impossible ?? (await docker.start());
 
 beforeAll(async () => {
   if (impossible !== undefined) return;
@@ -28,14 +31,15 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const registry of registries) registry.stop();
+  docker.stop();
   await daemon?.stop();
   daemon?.remove();
 }, 30_000);
 
 /** Each test has a namespace of its own. */
-function delta(name: string, body: () => Promise<void>): void {
+function delta(name: string, body: () => Promise<void>, unless = impossible): void {
   testUnless(
-    impossible,
+    unless,
     name,
     async () => {
       namespace = `${scope.token}-d${++count}`;
@@ -177,6 +181,20 @@ delta("R29: a pull takes the delta that the registry has, and all of the image w
       .reduce((sum, { path }) => sum + (registry.blobs.get(path.replace(/.*\//, ""))?.length ?? 0), 0);
   expect(bytes("blobs/")).toBeLessThan(20_000);
 
+  // A delta that cannot compress as it was done is good for the next pull of the same name, too.
+  const [before, after] = [makeVersion(11, "foreign"), makeVersion(12, "foreign")];
+  publishVersion(registry, "foreign", "1", before);
+  publishVersion(registry, "foreign", "2", after);
+  await call("pull", "-q", `${registry.host}/foreign:1`);
+  await call("delta", `${registry.host}/foreign:1`, save(after, "p3"), "--push", `${registry.host}/foreign`);
+  for (let turn = 0; turn < 2; turn++) {
+    registry.asked.length = 0;
+    await call("pull", "-q", `${registry.host}/foreign:2`);
+    expect(asked().filter((line) => line.includes(after.layers[1]?.digest ?? ""))).toEqual([]);
+  }
+  expect((await manifestOf(`${registry.host}/foreign:2`)).config.digest).toBe(after.config.digest);
+  expect(asked().filter((line) => line.includes("/delta-"))).toEqual([]);
+
   // There is none for the next one: one question more, and all of it.
   registry.asked.length = 0;
   await call("pull", "-q", three);
@@ -197,3 +215,25 @@ delta("R29: a pull takes the delta that the registry has, and all of the image w
   await checkWhole(four);
   expect(daemon.log()).toContain("a delta could not be used");
 });
+
+delta(
+  "R29: a delta goes to docker's registry and comes from there",
+  async () => {
+    const [one, two] = [makeVersion(1), makeVersion(2)];
+    const [first, second] = [`${docker.host}/team/app:1`, `${docker.host}/team/app:2`];
+    for (const [name, version] of [[first, one] as const, [second, two] as const]) {
+      await call("load", "-q", "-i", writeVersion(join(dir, "real.tar"), name, version));
+      await call("push", "-q", name);
+    }
+    await call("delta", first, second, "-q", "--push");
+    // A node that has nothing of the new one.
+    namespace = `${namespace}-node`;
+    await call("pull", "-q", first);
+    const before = daemon.log().length;
+    await call("pull", "-q", second);
+    expect(await digestOf(second)).toBe(two.manifest.digest);
+    await checkWhole(second);
+    expect(daemon.log().slice(before)).toContain("pulled by a delta");
+  },
+  noRegistry,
+);

@@ -75,11 +75,11 @@ export async function delta(request: DeltaRequest, flags: DeltaFlags): Promise<v
 
 function tell({ digest, size, delta, kind, isExact }: LayerReport): void {
   const layer = `layer ${shown(digest.slice("sha256:".length, "sha256:".length + 12))}`;
-  if (kind === "old") note(`${layer}: unchanged`);
-  else if (kind === "whole") note(`${layer}: ${decimalSize(size)}, which no patch is much shorter than`);
+  if (kind === "old") note(`${layer}: unchanged\n`);
+  else if (kind === "whole") note(`${layer}: ${decimalSize(size)}, which no patch is much shorter than\n`);
   else {
     const how = isExact ? "" : ", to be kept uncompressed: what compressed it is not known here";
-    note(`${layer}: ${decimalSize(delta)} instead of ${decimalSize(size)}${how}`);
+    note(`${layer}: ${decimalSize(delta)} instead of ${decimalSize(size)}${how}\n`);
   }
 }
 

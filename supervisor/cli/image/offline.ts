@@ -41,8 +41,8 @@ export async function offline({ api }: Connection, flags: OfflineFlags): Promise
   await printList(rows, listing, flags);
   if (rows.length > 0 || flags.quiet || (flags.format ?? "table") !== "table") return;
   const { directories } = status;
-  if (directories.length === 0) note("no directory of [images] directories is there, and [images] prefetch is empty");
-  else note(`nothing in ${directories.map((path) => shown(path ?? "")).join(", ")}`);
+  if (directories.length === 0) note("no directory of [images] directories is there, and [images] prefetch is empty\n");
+  else note(`nothing in ${directories.map((path) => shown(path ?? "")).join(", ")}\n`);
 }
 
 type Status = ResponseOf<typeof IMAGES, "Status">;

@@ -173,7 +173,9 @@ export class HostClient {
       return response;
     } catch (error) {
       if (signal.aborted || error instanceof ContainerdError) throw error;
-      if (isOwn && this.#isUnsure && url.startsWith("https:") && (error as { code?: unknown }).code === "EPROTO") {
+      // Of several requests at the beginning, the first that fails finds it out for all.
+      const isPlain = this.#isUnsure || (this.host.fallsBack && this.#scheme === "http");
+      if (isOwn && isPlain && url.startsWith("https:") && (error as { code?: unknown }).code === "EPROTO") {
         this.#isUnsure = false;
         this.#scheme = "http";
         return this.#once(request, `http:${url.slice("https:".length)}`, authorization, signal);

