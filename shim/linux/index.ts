@@ -64,6 +64,7 @@ export {
   writeRange,
   writeRangeAt,
 } from "./inode.ts";
+export { IN, type Watch, watchFile } from "./inotify.ts";
 export { bringUp } from "./interface.ts";
 export { tryLockFile } from "./lock.ts";
 export { attachLoop, detachLoop } from "./loop.ts";

@@ -6,7 +6,16 @@ import { check, cstring, openLibc } from "./libc.ts";
 import { byteReader } from "./stream.ts";
 
 /** Events of inotify(7). */
-export const IN = { MODIFY: 0x2, CLOSE_NOWRITE: 0x10, OPEN: 0x20, IGNORED: 0x8000 } as const;
+export const IN = {
+  MODIFY: 0x2,
+  CLOSE_NOWRITE: 0x10,
+  OPEN: 0x20,
+  MOVED_FROM: 0x40,
+  MOVED_TO: 0x80,
+  CREATE: 0x100,
+  DELETE: 0x200,
+  IGNORED: 0x8000,
+} as const;
 
 const NONBLOCK_CLOEXEC = 0o2004000;
 const MASK_ADD = 0x20000000;
