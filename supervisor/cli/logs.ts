@@ -12,7 +12,7 @@ export function register(program: Command): void {
     .option("-f, --follow", "go on with what is printed, until it ends for good")
     .option("--since <time>", "from then on: 10m ago, or 2026-01-31T12:00:00")
     .option("--until <time>", "up to then")
-    .option("--tail <lines>", "only so many lines from the end (all)")
+    .option("-n, --tail <lines>", "only so many lines from the end (all)")
     .addHelpText(
       "after",
       "\nA log without times (raw, or written by containerd's own shim) is not cut by --since and --until.",

@@ -54,3 +54,13 @@ function criEntry(line: Uint8Array): LogEntry | undefined {
 
 /** True when more of the same line follows. */
 export const isPart = (entry: LogEntry): boolean => entry.text.at(-1) !== NEWLINE;
+
+/** True for an entry of a span of time (milliseconds since the epoch); one without a time is of every span. */
+export function isWanted(
+  { time }: LogEntry,
+  { since, until }: { readonly since?: number | undefined; readonly until?: number | undefined },
+): boolean {
+  if (time === "" || (since === undefined && until === undefined)) return true;
+  const at = Date.parse(time);
+  return Number.isNaN(at) || ((since === undefined || at >= since) && (until === undefined || at <= until));
+}

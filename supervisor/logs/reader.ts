@@ -1,7 +1,7 @@
 /** Reading the log of a container: its last lines, a span of time, and what comes, across renames and restarts. */
 
 import { IN, watchFile } from "../../shim/linux/index.ts";
-import type { LogEntry, LogFormat } from "./entry.ts";
+import { isWanted, type LogEntry, type LogFormat } from "./entry.ts";
 import { type LogPart, nearestDirectory, openAll, openSuccessor } from "./files.ts";
 import { EntryReader, findLast } from "./lines.ts";
 
@@ -115,12 +115,6 @@ async function openOlder(path: string): Promise<boolean> {
   const parts = await openAll(path);
   for (const part of parts) await part.handle.close();
   return parts.length > 1;
-}
-
-function isWanted({ time }: LogEntry, { since, until }: ReadOptions): boolean {
-  if (time === "" || (since === undefined && until === undefined)) return true;
-  const at = Date.parse(time);
-  return Number.isNaN(at) || ((since === undefined || at >= since) && (until === undefined || at <= until));
 }
 
 /** Sleeps until something happens in the directory of a log. */

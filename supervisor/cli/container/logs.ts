@@ -3,15 +3,14 @@
 import { failedPrecondition, invalidArgument } from "../../../proto/errdefs.ts";
 import type { Api } from "../../client/api.ts";
 import { labels } from "../../container/labels.ts";
-import { logFileOf } from "../../container/log-uri.ts";
-import { containerOf, isNotFound, taskOf } from "../../container/task.ts";
+import { type ContainerMessage, containerOf, isNotFound, taskOf } from "../../container/task.ts";
+import { isPart, isWanted, type LogEntry } from "../../logs/entry.ts";
+import { lossOf, readerOf } from "../../logs/uri.ts";
 import { lastExitOf, shouldRestart } from "../../restart/policy.ts";
 import type { Connection } from "../connect.ts";
 import { parseMoment } from "../output/age.ts";
 import { interruptible } from "../output/interrupt.ts";
-import { print } from "../output/terminal.ts";
-import { entryOf, isWithin, type LogEntry } from "./log-entry.ts";
-import { linesOf } from "./log-files.ts";
+import { note, print } from "../output/terminal.ts";
 import { integerOf } from "./parse.ts";
 import { toStderr } from "./session.ts";
 
@@ -29,41 +28,79 @@ const GIVEN_UP_MS = 3000;
 
 /** Prints the log of a container. @throws ContainerdError */
 export async function logs({ api, namespace }: Connection, id: string, flags: LogsFlags): Promise<number> {
-  const uri = (await containerOf(api, namespace, id)).labels?.[labels.log] ?? "";
-  const file = logFileOf(uri);
-  if (file === undefined) {
+  const uri = await uriOf(api, namespace, await containerOf(api, namespace, id));
+  const reader = readerOf(uri);
+  if (reader === undefined) {
     throw failedPrecondition(
       uri === ""
         ? `container ${id} keeps no log: berth run without --log-driver none makes one that does`
         : `the log of container ${id} goes to ${uri}: only what is there knows it`,
     );
   }
-  const [since, until] = [momentOf("--since", flags.since), momentOf("--until", flags.until)];
+  const [since, until] = [momentOf("--since", flags.since)?.getTime(), momentOf("--until", flags.until)];
+  const span = { since, until: until?.getTime() };
   const tail = flags.tail === undefined || flags.tail === "all" ? undefined : integerOf("--tail", flags.tail);
+  const printer = new Printer(flags.timestamps ?? false);
   await interruptible(async (signal) => {
-    const over = flags.follow ? followed(api, namespace, id, until, signal) : undefined;
+    const finished = flags.follow ? followed(api, namespace, id, until, signal) : undefined;
     // Lines are counted among those of the time that is asked for: with both, all are looked at.
     const isTimed = since !== undefined || until !== undefined;
-    const lines = linesOf(file.path, { tail: isTimed ? undefined : tail, signal, over });
+    const onGap = () => note(`berth logs: files of the log of ${id} were removed before they could be read\n`);
+    const options = { tail: isTimed ? undefined : tail, signal, follow: finished !== undefined, finished, onGap };
     const last: LogEntry[] = [];
-    for await (const line of lines) {
-      const entry = entryOf(line, file.format);
-      if (!isWithin(entry, since, until)) continue;
-      if (!isTimed || tail === undefined || flags.follow) await show(entry, flags.timestamps ?? false);
+    for await (const entries of reader.read(options)) {
+      const wanted = entries.filter((entry) => isWanted(entry, span));
+      if (!isTimed || tail === undefined || flags.follow) await printer.print(wanted);
       else {
-        last.push(entry);
-        if (last.length > tail) last.shift();
+        last.push(...wanted);
+        last.splice(0, last.length - tail);
       }
     }
-    for (const entry of last) await show(entry, flags.timestamps ?? false);
+    await printer.print(last);
   });
+  const loss = await lossOf(uri);
+  if (loss !== undefined) {
+    note(`berth logs: ${loss.bytes} bytes of ${id} could not be written, the last at ${loss.last}: ${loss.error}\n`);
+  }
   return 0;
 }
 
-async function show({ time, stream, text }: LogEntry, withTime: boolean): Promise<void> {
-  const line = withTime && time !== undefined ? `${time} ${text}` : text;
-  if (stream === "stdout") await print(line);
-  else await toStderr(new TextEncoder().encode(line));
+/** The URI of a container's log: by its labels, or by the streams of its task. */
+async function uriOf(api: Api, namespace: string, container: ContainerMessage): Promise<string> {
+  const own = container.labels ?? {};
+  const named = own[labels.log] || own[labels.restart.logUri];
+  if (named) return named;
+  const task = await taskOf(api, namespace, container.id ?? "");
+  return [task?.stdout, task?.stderr].find((uri) => uri?.startsWith("file://")) ?? "";
+}
+
+/** Writes entries to the streams that they came from. */
+class Printer {
+  readonly #withTimes: boolean;
+  /** The last entry of each stream was a part of a line. */
+  readonly #inLine = { stdout: false, stderr: false };
+
+  constructor(withTimes: boolean) {
+    this.#withTimes = withTimes;
+  }
+
+  /** Entries that follow each other on one stream are written at once. */
+  async print(entries: readonly LogEntry[]): Promise<void> {
+    for (let at = 0; at < entries.length; ) {
+      const stream = entries[at]?.stream ?? "stdout";
+      const parts: Uint8Array[] = [];
+      for (let entry = entries[at]; entry?.stream === stream; entry = entries[++at]) parts.push(...this.#spell(entry));
+      const bytes = Buffer.concat(parts);
+      if (stream === "stdout") await print(bytes);
+      else await toStderr(bytes);
+    }
+  }
+
+  #spell(entry: LogEntry): Uint8Array[] {
+    const begins = !this.#inLine[entry.stream];
+    this.#inLine[entry.stream] = isPart(entry);
+    return this.#withTimes && begins && entry.time !== "" ? [Buffer.from(`${entry.time} `), entry.text] : [entry.text];
+  }
 }
 
 function momentOf(flag: string, text: string | undefined): Date | undefined {
