@@ -273,6 +273,19 @@ suite.test("the log of a container is where it says", async ({ daemon, id }) => 
   expect(existsSync(path)).toBe(false);
 });
 
+suite.test("a log has times and streams", async ({ daemon, id }) => {
+  const cli = new Cli(daemon);
+  const name = id();
+  await cli.must("run", "-d", ...alone, "--name", name, imageName, "sh", "-c", "echo out; echo err >&2; printf part");
+  await cli.must("wait", name);
+  const { stdout, stderr } = await cli.run(["logs", "-f", name], { check: true });
+  expect([stdout, stderr]).toEqual(["out\npart", "err\n"]);
+  expect(await cli.must("logs", "-t", "--tail", "3", name)).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z out$/m);
+  expect(await cli.must("logs", "--since", "1h", name)).toBe("out\npart");
+  expect(await cli.must("logs", "--until", "1h", name)).toBe("");
+  await cli.must("rm", name);
+});
+
 suite.test("R28: logs -f goes on over restarts, and ends with the last of them", async ({ daemon, id }) => {
   const cli = new Cli(daemon);
   const name = id();
