@@ -44,7 +44,7 @@ const isMovedAside = (daemon: Berthd): boolean =>
 
 testUnless(
   impossible,
-  "R25 a database whose first pages are overwritten comes back from the copy of the last stop, with the image",
+  "R26 a database whose first pages are overwritten comes back from the copy of the last stop, with the image",
   () =>
     withContainer(async (daemon, database) => {
       await daemon.restart();
@@ -63,7 +63,7 @@ testUnless(
 
 testUnless(
   impossible,
-  "R25 with database and copy lost, containers come back from bundles, snapshots from what is mounted, images by name",
+  "R26 with database and copy lost, containers come back from bundles, snapshots from what is mounted, images by name",
   () =>
     withContainer(async (daemon, database) => {
       await daemon.restart();

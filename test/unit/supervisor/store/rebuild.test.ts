@@ -112,7 +112,7 @@ test("a database of a later version is refused and stays", async () => {
   expect(readdirSync(root).some((name) => name.includes("damaged"))).toBe(false);
 });
 
-test("R25 pages in the middle are overwritten: what can be read is kept, the file is moved aside", async () => {
+test("R26 pages in the middle are overwritten: what can be read is kept, the file is moved aside", async () => {
   await fill(300);
   rmSync(`${path()}-wal`, { force: true });
   const { size } = statSync(path());
@@ -140,7 +140,7 @@ for (const [what, damage] of Object.entries({
     writeFileSync(path(), "this is no database, but a text that is long enough to be looked at\n".repeat(200)),
   "a database with an overwritten header": () => writeSync(openSync(path(), "r+"), Buffer.alloc(200, 1), 0, 200, 0),
 })) {
-  test(`R25 a database that is ${what} is rebuilt from the copy, with every image and container`, async () => {
+  test(`R26 a database that is ${what} is rebuilt from the copy, with every image and container`, async () => {
     await fill();
     const database = await open();
     const backup = new Backup({
@@ -188,7 +188,7 @@ async function cutOff(): Promise<void> {
   new Database(path(), migrations).close();
 }
 
-test("R25 a rebuild that is cut off begins again: what it has made so far is not taken for all there is", async () => {
+test("R26 a rebuild that is cut off begins again: what it has made so far is not taken for all there is", async () => {
   await fillDamaged();
   await cutOff();
   const rebuilt = await open();
@@ -200,7 +200,7 @@ test("R25 a rebuild that is cut off begins again: what it has made so far is not
   expect(readdirSync(root).filter((name) => name.includes("damaged"))).toHaveLength(1);
 });
 
-test("R25 a rebuild of a database that is gone begins again, too, when it is cut off", async () => {
+test("R26 a rebuild of a database that is gone begins again, too, when it is cut off", async () => {
   await fill(1);
   const copy = new Database(join(root, BACKUP), migrations);
   await stores(copy).images.create("n1", { name: "i", target: image().target });
@@ -214,7 +214,7 @@ test("R25 a rebuild of a database that is gone begins again, too, when it is cut
   rebuilt.close();
 });
 
-test("R25 a damaged database is moved aside as a whole, also when that is cut off in the middle", async () => {
+test("R26 a damaged database is moved aside as a whole, also when that is cut off in the middle", async () => {
   await fillDamaged();
   // The log has gone, the file itself has not.
   writeFileSync(`${path()}.rebuilding`, `${path()}.damaged-then`);
@@ -226,7 +226,7 @@ test("R25 a damaged database is moved aside as a whole, also when that is cut of
   rebuilt.close();
 });
 
-test("R25 a rebuild for which the disk has no room fails, and leaves no row out", async () => {
+test("R26 a rebuild for which the disk has no room fails, and leaves no row out", async () => {
   await fillDamaged();
   const { run } = Database.prototype;
   const full = spyOn(Database.prototype, "run").mockImplementation(function (this: Database, sql, ...bindings) {
