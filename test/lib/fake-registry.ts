@@ -108,6 +108,7 @@ export class FakeRegistry {
           : `Bearer realm="${this.url}/token",service="fake",scope="repository:x:pull"`;
       return new Response("{}", { status: 401, headers: { "www-authenticate": challenge } });
     }
+    if (url.pathname === "/v2/") return Response.json({});
     return this.#serve(asked, request, url);
   }
 

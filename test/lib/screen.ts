@@ -64,6 +64,11 @@ export class ProgramScreen {
     this.text = "";
   }
 
+  /** Sends the program a signal. */
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
   /** Ends the client as a crash would. */
   async kill(): Promise<void> {
     this.#child.kill("SIGKILL");
