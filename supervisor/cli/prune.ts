@@ -14,20 +14,14 @@ export function addImagePrune(parent: Command): void {
   );
 }
 
-/** Adds `prune` of everything to a command. */
+/** Adds `prune` of everything to a command. Networks and volumes, which may hold data, have verbs of their own. */
 export function addPrune(parent: Command): void {
-  addFlags(parent.command("prune").description("remove stopped containers, unused networks and images, caches"))
-    .option("--volumes", "volumes that no container uses, too")
-    .action((flags: PruneFlags, self: Command) =>
+  addFlags(parent.command("prune").description("remove stopped containers, and images that nobody uses")).action(
+    (flags: PruneFlags, self: Command) =>
       withApi(self, async (connection) =>
-        (await import("./image/prune.ts")).prune(connection, flags, [
-          "containers",
-          "networks",
-          "images",
-          ...(flags.volumes ? (["volumes"] as const) : []),
-        ]),
+        (await import("./image/prune.ts")).prune(connection, flags, ["containers", "images"]),
       ),
-    );
+  );
 }
 
 function addFlags(command: Command): Command {

@@ -12,12 +12,11 @@ import { isTerminal, note, print } from "../output/terminal.ts";
 import { createdOf, shortId } from "./list.ts";
 
 /** Kinds of things that can be pruned. */
-export type PruneKind = "containers" | "images" | "networks" | "volumes";
+export type PruneKind = "containers" | "images";
 
 export interface PruneFlags {
   readonly all?: boolean;
   readonly force?: boolean;
-  readonly volumes?: boolean;
   readonly filter?: readonly string[];
 }
 
@@ -65,8 +64,6 @@ export async function prune(connection: Connection, flags: PruneFlags, kinds: re
   const gone = new Set<string>();
   if (kinds.includes("containers")) found.push(...(await stoppedContainers(connection, filter, gone)));
   if (kinds.includes("images")) found.push(...(await unusedImages(connection, filter, flags.all ?? false, gone)));
-  if (kinds.includes("networks")) found.push(...(await unusedNetworks(connection)));
-  if (kinds.includes("volumes")) found.push(...(await unusedVolumes(connection, gone)));
   if (found.length === 0) {
     await print(
       `nothing to remove${flags.all || !kinds.includes("images") ? "" : ": with -a also images that no container uses"}\n`,
@@ -151,12 +148,4 @@ export function freedBy(image: ImageDetails, staying: readonly ImageDetails[]): 
   let freed = 0;
   for (const [digest, size] of image.blobs) if (!staying.some(({ blobs }) => blobs.has(digest))) freed += size;
   return freed;
-}
-
-async function unusedNetworks(_connection: Connection): Promise<Candidate[]> {
-  return [];
-}
-
-async function unusedVolumes(_connection: Connection, _gone: ReadonlySet<string>): Promise<Candidate[]> {
-  return [];
 }
