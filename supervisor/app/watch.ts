@@ -44,7 +44,8 @@ const MAX_FILES = 500;
 export class AppFiles {
   readonly #options: WatchOptions;
   readonly #problems = new Map<string, FileProblem>();
-  readonly #watchers = new Map<string, FSWatcher>();
+  /** By path; with the directory that it was then: another of the same name needs a watch of its own. */
+  readonly #watchers = new Map<string, { readonly watcher: FSWatcher; readonly identity: string }>();
   /** Sources of files whose change goes on. */
   readonly #begun = new Map<string, string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -77,7 +78,7 @@ export class AppFiles {
     this.#isStopped = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#retry);
-    for (const watcher of this.#watchers.values()) watcher.close();
+    for (const { watcher } of this.#watchers.values()) watcher.close();
     this.#watchers.clear();
   }
 
@@ -101,13 +102,15 @@ export class AppFiles {
   async #lookNow(): Promise<void> {
     if (this.#isStopped) return;
     const { directory, applications } = this.#options;
-    // First the watch, then the look: what comes between is seen twice, not missed.
-    this.#watch(nearestDirectory(directory));
+    // First the watch, then the look: what comes between is seen twice, not missed. What is above tells that the directory
+    // itself has come, or another one in its place.
+    const above = nearestDirectory(dirname(directory));
+    for (const path of [above, directory]) this.#watch(path);
     const names = filesIn(directory);
     // No directory is not an empty one: a disk that is not mounted removes nothing.
     if (names === undefined) return;
     const found = new Map<string, string>();
-    const directories = new Set([directory]);
+    const directories = new Set([above, directory]);
     for (const name of names) this.#consider(join(directory, name), names, found, directories);
     for (const file of this.#problems.keys()) if (!names.includes(basename(file))) this.#problems.delete(file);
     for (const state of applications.states) {
@@ -203,18 +206,21 @@ export class AppFiles {
   }
 
   #watch(path: string): void {
-    if (this.#watchers.has(path) || this.#isStopped || !existsSync(path)) return;
+    const identity = identityOf(path);
+    if (this.#isStopped || (identity !== undefined && this.#watchers.get(path)?.identity === identity)) return;
+    this.#unwatch(path);
+    if (identity === undefined) return;
     try {
       const watcher = watch(path, () => this.#changed());
       watcher.on("error", () => this.#unwatch(path));
-      this.#watchers.set(path, watcher);
+      this.#watchers.set(path, { watcher, identity });
     } catch (error) {
       this.#options.log.warn(`${path} cannot be watched: ${messageOf(error)}`);
     }
   }
 
   #unwatch(path: string): void {
-    this.#watchers.get(path)?.close();
+    this.#watchers.get(path)?.watcher.close();
     this.#watchers.delete(path);
   }
 }
@@ -231,6 +237,12 @@ function filesIn(directory: string): string[] | undefined {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
+}
+
+/** What makes a directory this one; undefined when there is none. */
+function identityOf(path: string): string | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat?.isDirectory() ? `${stat.dev} ${stat.ino} ${stat.birthtimeMs}` : undefined;
 }
 
 /** The directory itself, or what is there on the way to it. */
