@@ -113,5 +113,8 @@ function openUpkeep(parts: EdgeParts): UpkeepRoom {
 function openApps({ config, log, exchange, server, tasks }: EdgeParts, { monitor }: UpkeepRoom): AppRoom {
   const { loaded } = tasks.tasks;
   const describe = (namespace: string, id: string) => monitor.describe(namespace, id);
-  return AppRoom.open({ config, log, exchange, server, loaded, describe });
+  return AppRoom.open({
+    ...{ config, log, exchange, server, loaded, describe },
+    restart: (...what) => monitor.restart(...what),
+  });
 }

@@ -43,6 +43,8 @@ export interface LocalMachineOptions {
   readonly root: string;
   /** What is known of a container's restarts. */
   readonly describe: (namespace: string, id: string) => Description | undefined;
+  /** Starts a container whatever its policy says; see RestartMonitor. */
+  readonly restart: (namespace: string, id: string, reason: string, wasWell: boolean) => Promise<void>;
 }
 
 /** The machine of one daemon. */
@@ -171,10 +173,12 @@ export class LocalMachine implements Machine {
       [names.restart.status]: "running",
       [names.restart.explicitlyStopped]: "",
       [names.restart.count]: "",
-      // Its policy may be "no": then this is its first start once more.
-      "berth/last-exit": "",
     };
-    await setLabels(this.#options.api, namespace, id, changes);
+    const { api, restart } = this.#options;
+    await setLabels(api, namespace, id, changes);
+    const policy = (await this.container(namespace, id))?.labels[names.restart.policy] ?? "";
+    // These are not started by their labels alone: the monitor knows that they have ended.
+    if (/^(?:no|on-failure)/.test(policy)) await restart(namespace, id, "its application asks for it", true);
   }
 
   async remove(namespace: string, id: string): Promise<void> {

@@ -27,6 +27,7 @@ export interface AppRoomOptions {
   /** Resolves when the tasks of an earlier daemon are known. */
   readonly loaded: Promise<unknown>;
   readonly describe: (namespace: string, id: string) => Description | undefined;
+  readonly restart: (namespace: string, id: string, reason: string, wasWell: boolean) => Promise<void>;
 }
 
 /** A service that others wait to be over has so long. */
@@ -51,8 +52,8 @@ export class AppRoom {
 
   /** Reads what is kept, registers the service, and begins as soon as the tasks are known. */
   static open(options: AppRoomOptions): AppRoom {
-    const { config, log, exchange, server, loaded, describe } = options;
-    const machine = new LocalMachine({ api: new LocalApi(server), exchange, root: config.root, describe });
+    const { config, log, exchange, server, loaded, describe, restart } = options;
+    const machine = new LocalMachine({ api: new LocalApi(server), exchange, root: config.root, describe, restart });
     const store = new AppStore(join(config.root, "apps"));
     const { directory, namespace, stable: stableMs, startTimeout: startMs } = config.apps;
     const settings = { stableMs, startMs, marginMs: MARGIN_MS, completionMs: COMPLETION_MS };
