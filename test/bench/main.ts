@@ -2,6 +2,7 @@
 
 import { benchBoot, usage as bootUsage } from "./boot/main.ts";
 import { benchDelta, usage as deltaUsage } from "./delta/main.ts";
+import { benchEdge, usage as edgeUsage } from "./edge/main.ts";
 import { UsageError } from "./figure.ts";
 import { benchShim, usage as shimUsage } from "./shim/main.ts";
 import { benchSupervisor, usage as supervisorUsage } from "./supervisor/main.ts";
@@ -9,10 +10,11 @@ import { benchSupervisor, usage as supervisorUsage } from "./supervisor/main.ts"
 const benches: Record<string, (args: readonly string[]) => Promise<boolean>> = {
   boot: benchBoot,
   delta: benchDelta,
+  edge: benchEdge,
   shim: benchShim,
   supervisor: benchSupervisor,
 };
-const usage = `${shimUsage}\n${supervisorUsage}\n${bootUsage}\n${deltaUsage}`;
+const usage = [shimUsage, supervisorUsage, bootUsage, deltaUsage, edgeUsage].join("\n");
 
 const [name = "", ...args] = process.argv.slice(2);
 const bench = benches[name];
