@@ -1,11 +1,11 @@
 /**
  * The test suite: builds, checks, and runs the tests.
  *
- * Usage: bun test/run.ts [unit|integration|fuzz|docker|crash|all] [PART-OF-A-PATH...] [--quick]
+ * Usage: bun test/run.ts [unit|integration|fuzz|docker|crash|edge|all] [PART-OF-A-PATH...] [--quick]
  *
  *        bun test/run.ts clean    ends and removes what earlier runs that were killed have left behind
  *
- * Without an argument: everything but the fuzz, docker and crash tests, which take long; --quick makes those of crashes short. The last line is `N passed, N failed, N skipped`
+ * Without an argument: everything but the fuzz, docker, crash and edge tests, which take long; --quick makes those of crashes short. The last line is `N passed, N failed, N skipped`
  * and the exit status is 1 when anything failed. BERTH_TEST_RUNTIME and PATH choose the runtime and the containerd.
  */
 
@@ -20,9 +20,9 @@ import { summary } from "./lib/runner/tally.ts";
 import { closeScope, openRun } from "./lib/scope.ts";
 import { isGuard } from "./lib/sweep.ts";
 
-const modes = ["unit", "integration", "fuzz", "docker", "crash", "all"] as const;
+const modes = ["unit", "integration", "fuzz", "docker", "crash", "edge", "all"] as const;
 /** Parts that run only when they are asked for. */
-const extra = ["fuzz", "docker", "crash"];
+const extra = ["fuzz", "docker", "crash", "edge"];
 const words = process.argv.slice(2);
 const [first, ...rest] = words.filter((word) => word !== "--quick");
 if (words.length > rest.length + (first === undefined ? 0 : 1)) process.env["BERTH_QUICK"] = "1";
@@ -105,6 +105,10 @@ if (wants("docker") && built) {
 if (wants("crash") && built) {
   runner.heading("crashes and power cuts");
   await runner.files(["test/crash/**/*.test.ts"], filters, 3_600_000);
+}
+if (wants("edge") && built) {
+  runner.heading("a year of an edge node");
+  await runner.files(["test/edge/**/*.test.ts"], filters, 1_800_000);
 }
 
 runner.heading("after");
