@@ -298,6 +298,17 @@ test("a registry on loopback that turns out to speak no TLS is shown credentials
   );
 });
 
+test("of several first requests at once to a registry on loopback without TLS none fails", async () => {
+  const registry = fake();
+  const descriptors = [1, 2, 3].map((n) => registry.blob(Buffer.from(`blob ${n}`)));
+  const fresh = open(`${registry.host}/a/b:1`, { hostDirectory: "" });
+  const read = async (descriptor: Descriptor): Promise<boolean> => {
+    for await (const _ of await fresh.fetch(descriptor, 0, signal)) return true;
+    return false;
+  };
+  expect(await Promise.all(descriptors.map(read))).toEqual([true, true, true]);
+});
+
 test("redirects without end are given up", async () => {
   const registry = fake();
   registry.faults.push(({ path }) => new Response("", { status: 302, headers: { location: `${path}x` } }));
