@@ -14,7 +14,7 @@ function cell({ outcomes }: Column, name: string): string {
   const outcome = outcomes.find(({ row }) => row.name === name);
   if (outcome === undefined) return "-";
   if (outcome.problem === undefined) return "works";
-  return outcome.row.needs === "berthd" ? "needs berthd" : "fails";
+  return outcome.row.needs === undefined ? "fails" : `needs ${outcome.row.needs}`;
 }
 
 /** The table as lines of markdown. */

@@ -25,6 +25,9 @@ export async function create(
   flags: RunFlags,
 ): Promise<string> {
   const options = runOptions(image, args, flags);
+  if (options.health != null && !(await placeOf(api)).isBerthd) {
+    throw failedPrecondition("--health-cmd needs berthd, which makes the checks: leave the --health options away");
+  }
   if (flags.cidfile !== undefined && existsSync(flags.cidfile)) {
     throw failedPrecondition(`--cidfile: there is a file ${flags.cidfile} already: remove it, or name another`);
   }
