@@ -42,6 +42,7 @@ services:
     command: ["sh", "-c", "while true; do date +%s > /data/beat; sleep 1; done"]
     volumes: ["beats:/data"]
     restart: always
+    stop_grace_period: 500ms
     healthcheck: { test: ["CMD", "test", "-f", "/data/beat"], interval: 2s, retries: 3, start_period: 20s, start_interval: 250ms }
   web:
     image: ${image}
@@ -49,11 +50,13 @@ services:
     ports: ["${PORT}:8080"]
     depends_on: { db: { condition: service_healthy } }
     restart: unless-stopped
+    stop_grace_period: 500ms
     healthcheck: { test: ["CMD-SHELL", "${check}"], interval: 1s, timeout: 5s, retries: 3, start_interval: 250ms, start_period: 3s }
   meter:
     image: ${image}
     command: ["sh", "-c", "while true; do echo reading of the meter $$(date +%s); sleep 0.2; done"]
     restart: always
+    stop_grace_period: 500ms
     logging: { driver: json-file, options: { max-size: 64k, max-file: "2" } }
     deploy: { resources: { limits: { memory: 64M, cpus: "0.5" } } }
 volumes:
