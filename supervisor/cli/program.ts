@@ -69,6 +69,7 @@ export const verbs: Readonly<Record<string, Verb>> = {
   info: { group: groups.system, load: () => import("./system.ts") },
   system: { group: groups.system, load: () => import("./system.ts") },
   shutdown: { group: groups.system, load: () => import("./shutdown.ts") },
+  network: { group: groups.node, load: () => import("./network.ts") },
   apply: { group: groups.node, load: () => import("./apply.ts") },
   diff: { group: groups.node, load: () => import("./diff.ts") },
   rollback: { group: groups.node, load: () => import("./rollback.ts") },

@@ -7,9 +7,8 @@ import { Code } from "../../proto/ttrpc/status.ts";
 import type { Api } from "../client/api.ts";
 import { withLease } from "../client/content.ts";
 import type { RegistryOptions, TransferStep } from "../client/transfer.ts";
-import { prepareFiles, removeFiles } from "../network/files.ts";
 import { networkPaths } from "../network/paths.ts";
-import { networkSpec } from "../network/spec.ts";
+import { prepareNetwork, releaseNetwork } from "../network/prepare.ts";
 import { validateIdentifier } from "../store/identifier.ts";
 import { containerLabels } from "./container-labels.ts";
 import { allDevices, resolveDevices } from "./devices.ts";
@@ -115,7 +114,8 @@ async function make(making: Making): Promise<CreatedContainer> {
       temporary,
     });
     undo.push(() => removeVolumes(volumes, resolved.anonymous));
-    const networked = networkSpec(network, paths);
+    const networked = await prepareNetwork(paths, network);
+    undo.push(() => releaseNetwork(paths, namespace, id));
     const seccomp = seccompOf(options.securityOpt ?? []);
     const spec = buildSpec({
       ...{ namespace, id, options, image: image.defaults, user, network: networked },
@@ -130,8 +130,6 @@ async function make(making: Making): Promise<CreatedContainer> {
       network: networked.labels,
       anonymousVolumes: resolved.anonymous,
     });
-    prepareFiles(network, paths);
-    undo.push(() => removeFiles(paths, namespace, id));
     mkdirSync(logDirectory(place.root, namespace, id), { recursive: true, mode: 0o750 });
     undo.push(() => rmSync(logDirectory(place.root, namespace, id), { recursive: true, force: true }));
     const container = {

@@ -3,8 +3,8 @@
 import { rmSync } from "node:fs";
 import { failedPrecondition } from "../../proto/errdefs.ts";
 import type { Api } from "../client/api.ts";
-import { removeFiles } from "../network/files.ts";
 import { networkPaths } from "../network/paths.ts";
+import { releaseNetwork } from "../network/prepare.ts";
 import { removeFifos } from "./fifos.ts";
 import { labels } from "./labels.ts";
 import { logDirectory, ringDirectory } from "./log-uri.ts";
@@ -44,7 +44,7 @@ export async function removeContainer(
   const place = await placeOf(api);
   await api.call(CONTAINERS, "Delete", { id }, { namespace });
   await removeSnapshot(api, namespace, container);
-  removeRest(place, namespace, container, volumes);
+  await removeRest(place, namespace, container, volumes);
 }
 
 async function removeSnapshot(api: Api, namespace: string, container: ContainerMessage): Promise<void> {
@@ -58,9 +58,14 @@ async function removeSnapshot(api: Api, namespace: string, container: ContainerM
 }
 
 /** What is kept beside the daemon's records. */
-function removeRest({ root }: Place, namespace: string, container: ContainerMessage, volumes: boolean): void {
+async function removeRest(
+  { root }: Place,
+  namespace: string,
+  container: ContainerMessage,
+  volumes: boolean,
+): Promise<void> {
   const id = container.id ?? "";
-  removeFiles(networkPaths(root), namespace, id);
+  await releaseNetwork(networkPaths(root), namespace, id);
   // A log that the user has put elsewhere is the user's.
   for (const directory of [logDirectory(root, namespace, id), ringDirectory(namespace, id)]) {
     rmSync(directory, { recursive: true, force: true });

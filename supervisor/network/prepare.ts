@@ -6,8 +6,8 @@ import { readAttachment, readAttachments } from "./attachments.ts";
 import { needNetwork } from "./create.ts";
 import { prepareFiles, removeFiles } from "./files.ts";
 import type { NetworkPaths } from "./paths.ts";
-import { conflictText, portConflicts } from "./ports.ts";
-import { checkRequest } from "./request.ts";
+import { conflictText, freePorts, portConflicts } from "./ports.ts";
+import { checkRequest, type NetworkRequest } from "./request.ts";
 import { type NetworkOptions, type NetworkSpec, networkSpec } from "./spec.ts";
 
 /**
@@ -18,10 +18,12 @@ import { type NetworkOptions, type NetworkSpec, networkSpec } from "./spec.ts";
  */
 export async function prepareNetwork(paths: NetworkPaths, options: NetworkOptions): Promise<NetworkSpec> {
   const { namespace, id, mode } = options;
-  const request = checkRequest(options.request);
+  const request = withPorts(paths, checkRequest(options.request));
   if (mode === "cni") {
     for (const { name } of request.networks) await needNetwork(paths, name);
-    const [conflict] = portConflicts(request.ports, readAttachments(paths), { namespace, id });
+    // A new version of an application takes the place of one that still has them.
+    const wanted = request.app === undefined ? request.ports : [];
+    const [conflict] = portConflicts(wanted, readAttachments(paths), { namespace, id });
     if (conflict !== undefined) throw failedPrecondition(conflictText(conflict));
   }
   const spec = networkSpec({ ...options, request }, paths);
@@ -37,4 +39,18 @@ export async function releaseNetwork(paths: NetworkPaths, namespace: string, id:
   removeFiles(paths, namespace, id);
   if (readAttachment(paths, namespace, id) === undefined) return;
   await detach(paths, () => readAttachment(paths, namespace, id));
+}
+
+/** The request with a free port in place of each that may be any. */
+function withPorts(paths: NetworkPaths, request: NetworkRequest): NetworkRequest {
+  if (request.ports.every(({ hostPort }) => hostPort !== 0)) return request;
+  const attachments = readAttachments(paths);
+  const taken = new Set<number>();
+  const ports = request.ports.map((port) => {
+    if (port.hostPort !== 0) return port;
+    const hostPort = freePorts(taken.size + 1, port.protocol, attachments).find((free) => !taken.has(free)) ?? 0;
+    taken.add(hostPort);
+    return { ...port, hostPort };
+  });
+  return { ...request, ports };
 }

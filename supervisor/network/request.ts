@@ -30,6 +30,7 @@ export interface NetworkAttachment {
 export interface PublishedPort {
   /** The address of the host on which it is published; every one unless told. */
   readonly hostIp?: string;
+  /** 0, until {@link file://./prepare.ts} has chosen one that is free. */
   readonly hostPort: number;
   readonly containerPort: number;
   readonly protocol: "tcp" | "udp" | "sctp";
@@ -131,7 +132,8 @@ function port(value: unknown): PublishedPort {
   if (hostIp !== undefined && hostIp !== "" && !isAddress(hostIp)) {
     throw invalidArgument(`published port: ${show(hostIp)} is no IP address`);
   }
-  if (!isPort(hostPort)) throw invalidArgument(`published port: ${show(hostPort)} is no port of the host`);
+  if (hostPort !== 0 && !isPort(hostPort))
+    throw invalidArgument(`published port: ${show(hostPort)} is no port of the host`);
   if (!isPort(containerPort)) throw invalidArgument(`published port: ${show(containerPort)} is no port`);
   if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp") {
     throw invalidArgument(`published port ${hostPort}: ${show(protocol)} is neither tcp nor udp nor sctp`);

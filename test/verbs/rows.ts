@@ -156,6 +156,8 @@ export const rows: readonly Row[] = [
       { args: ["network", "create", "berthtest"] },
       { args: ["network", "ls"], says: /berthtest/ },
       { args: ["network", "rm", "berthtest"] },
+      { args: ["network", "create", "unused"] },
+      { args: ["network", "prune", "-f"], says: /unused/ },
     ],
   },
   {

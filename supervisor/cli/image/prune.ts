@@ -12,7 +12,7 @@ import { isTerminal, note, print } from "../output/terminal.ts";
 import { createdOf, shortId } from "./list.ts";
 
 /** Kinds of things that can be pruned. */
-export type PruneKind = "containers" | "images";
+export type PruneKind = "containers" | "images" | "networks";
 
 export interface PruneFlags {
   readonly all?: boolean;
@@ -64,6 +64,7 @@ export async function prune(connection: Connection, flags: PruneFlags, kinds: re
   const gone = new Set<string>();
   if (kinds.includes("containers")) found.push(...(await stoppedContainers(connection, filter, gone)));
   if (kinds.includes("images")) found.push(...(await unusedImages(connection, filter, flags.all ?? false, gone)));
+  if (kinds.includes("networks")) found.push(...(await unusedNetworks(connection)));
   if (found.length === 0) {
     await print(
       `nothing to remove${flags.all || !kinds.includes("images") ? "" : ": with -a also images that no container uses"}\n`,
@@ -148,4 +149,23 @@ export function freedBy(image: ImageDetails, staying: readonly ImageDetails[]): 
   let freed = 0;
   for (const [digest, size] of image.blobs) if (!staying.some(({ blobs }) => blobs.has(digest))) freed += size;
   return freed;
+}
+
+/** Networks that berth made and no container is made with. The default one, and those of applications, stay. */
+async function unusedNetworks({ api }: Connection): Promise<Candidate[]> {
+  const { pathsOf, usersOf } = await import("../network/users.ts");
+  const [{ listNetworks }, { removeNetwork }] = await Promise.all([
+    import("../../network/inspect.ts"),
+    import("../../network/remove.ts"),
+  ]);
+  const [paths, users] = await Promise.all([pathsOf(api), usersOf(api)]);
+  const unused = listNetworks(paths).networks.filter(
+    ({ name, isOurs, members, labels }) =>
+      isOurs && name !== paths.defaultNetwork && members.length === 0 && !users.has(name) && !labels["berth/app"],
+  );
+  return unused.map(({ name, subnets }) => ({
+    text: `network ${shown(name)} (${subnets.join(" ")})`,
+    size: 0,
+    remove: () => removeNetwork(paths, name),
+  }));
 }

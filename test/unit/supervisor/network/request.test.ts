@@ -32,7 +32,7 @@ describe("a network request", () => {
     ["no host name", { ...plain, hostname: "a b" }],
     ["IP address", { ...plain, networks: [{ name: "a", ip: "10.1.0.300" }] }],
     ["MAC address", { ...plain, networks: [{ name: "a", mac: "02:00" }] }],
-    ["no port of the host", { ...plain, ports: [{ hostPort: 0, containerPort: 1, protocol: "tcp" }] }],
+    ["no port of the host", { ...plain, ports: [{ hostPort: -1, containerPort: 1, protocol: "tcp" }] }],
     ["no port", { ...plain, ports: [{ hostPort: 1, containerPort: 65536, protocol: "tcp" }] }],
     ["neither tcp", { ...plain, ports: [{ hostPort: 1, containerPort: 1, protocol: "icmp" }] }],
     ["IP address", { ...plain, ports: [{ hostIp: "localhost", hostPort: 1, containerPort: 1, protocol: "tcp" }] }],
