@@ -3,7 +3,17 @@
  * power to cut. Everything on it carries a token, so that a cut ends all of it and nothing else.
  */
 
-import { cpSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { canConnect } from "../lib/berthd.ts";
 import { CommandError, type Result, run } from "../lib/command.ts";
@@ -210,9 +220,20 @@ export class Machine {
     await this.#mount();
   }
 
+  /** Sockets of shims, which lie outside the machine's state. */
+  #sockets(): string[] {
+    const bundles = join(this.#state, "io.containerd.runtime.v2.task", this.#token);
+    if (!existsSync(bundles)) return [];
+    const files = readdirSync(bundles).map((id) => join(bundles, id, "address"));
+    return files
+      .filter((path) => existsSync(path))
+      .map((path) => readFileSync(path, "utf8").trim().replace("unix://", ""));
+  }
+
   /** Ends and removes everything; the disk is not mounted any more. */
   async #sweep(): Promise<void> {
     const words = [this.dir, this.#token];
+    const sockets = this.#sockets();
     for (const { pid } of findProcesses(words)) kill(pid);
     await waitFor("what ran to be gone", () => {
       const left = findProcesses(words).filter(({ state }) => state !== "Z");
@@ -227,6 +248,7 @@ export class Machine {
       return !isMounted || (await run(["umount", this.disk])).exitCode === 0;
     });
     sweep(words);
+    for (const path of sockets) rmSync(path, { force: true });
     // What the kernel knows of networks goes, too.
     const script = "nft flush ruleset; ip -o link show type bridge | cut -d: -f2 | xargs -r -n1 ip link delete";
     await run(this.network.within(["sh", "-c", script]));
