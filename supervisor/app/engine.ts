@@ -13,6 +13,9 @@ import { type Found, type FoundContainer, type Plan, planOf, type Step } from ".
 import { SignLog } from "./signs.ts";
 import type { AppStore, Revision } from "./state.ts";
 
+/** The status of a process that SIGKILL has ended, and of one whose shim is gone (PR-4). */
+const KILLED = 137;
+
 /** One thing that happened on the way. */
 export interface Progress {
   readonly step:
@@ -286,10 +289,13 @@ export class Engine {
     const from = log.position;
     const { status, health, exitStatus } = await this.#machine.status(namespace, id);
     const isRunning = status === "running";
+    // What has interrupted us may have killed it, too, or its shim: that says nothing of its version.
+    const isKilled = status === "exited" && exitStatus === KILLED;
+    if (isKilled) await this.#machine.start(namespace, id);
     const watched = await this.#watch(namespace, containers, container, { from, timeoutMs, isRunning });
     const now = performance.now();
     if (isRunning && health !== "") watched.judge.saw({ id, kind: "health", status: health }, now);
-    if (status === "exited" && exitStatus !== undefined) {
+    if (status === "exited" && exitStatus !== undefined && !isKilled) {
       watched.judge.saw({ id, kind: "started" }, now);
       watched.judge.saw({ id, kind: "ended", status: exitStatus }, now);
     }
