@@ -63,7 +63,7 @@ export async function collect(
         const valid = attachedTo(network, readAttachments(paths));
         await gc(network, valid, pluginsOf(paths));
         // A firewall that was loaded anew has dropped them.
-        if (paths.sharedRules && valid.length > 0) await ensureRules(paths, network);
+        if (paths.sharedRules && valid.length > 0) await ensureRules(paths, network, false);
       }),
     );
   }

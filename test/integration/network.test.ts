@@ -1,86 +1,34 @@
 /** Networks of containers, with Debian's plugins, iptables and real traffic, in a network namespace of the test's own. */
 
 import { expect } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { readAttachments } from "../../supervisor/network/attachments.ts";
-import { addressesOf } from "../../supervisor/network/cni/result.ts";
 import { createNetwork } from "../../supervisor/network/create.ts";
-import { readLeases } from "../../supervisor/network/leases.ts";
-import type { Daemon } from "../lib/daemon.ts";
 import { connectOutside, inNetns, makeNetnsBerthd, Netns, type NetnsBerthd, whyNoNetworks } from "../lib/netns.ts";
-import { hostsOf, idle, pathsOf, pidOf, removeNetworked, runNetworked } from "../lib/network.ts";
+import {
+  addressOf,
+  expectError,
+  fetched,
+  fetchedIn,
+  getting,
+  hostsOf,
+  idle,
+  inside,
+  leftOf,
+  netnsOf,
+  nothing,
+  pathsOf,
+  pidOf,
+  removeNetworked,
+  runNetworked,
+  serving,
+  servingHere,
+} from "../lib/network.ts";
 import { containerSuite } from "../lib/suite.ts";
 import { waitFor } from "../lib/wait.ts";
 
 const suite = containerSuite({}, makeNetnsBerthd);
 const skip = whyNoNetworks();
-
-/** A web server that says a word. */
-function serving(word: string): string[] {
-  return [
-    "sh",
-    "-c",
-    `busybox mkdir -p /tmp/www; echo ${word} > /tmp/www/index.html; exec busybox httpd -f -p 80 -h /tmp/www`,
-  ];
-}
-
-/** The same on the host, out of a directory of the daemon's. */
-function servingHere({ dir }: Daemon, word: string, port: number): string[] {
-  const www = join(dir, "www");
-  mkdirSync(www, { recursive: true });
-  writeFileSync(join(www, "index.html"), `${word}\n`);
-  return ["busybox", "httpd", "-f", "-p", String(port), "-h", www];
-}
-
-const netnsOf = (daemon: Daemon): Netns => (daemon as NetnsBerthd).netns;
-
-/** What a program says inside a container, by its namespaces alone. */
-async function inside(daemon: Daemon, id: string, argv: readonly string[]): Promise<string> {
-  const { stdout } = await daemon.exec(id, argv, [], { check: true });
-  return stdout.trim();
-}
-
-/** Gets a page. Debian's static busybox dies in wget, so its nc asks. */
-const getting = (host: string, port: number): string[] => [
-  ...["busybox", "sh", "-c"],
-  `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 3 ${host} ${port} | busybox tail -n 1`,
-];
-
-/** Gets a page from a container; a server that was just started may need a moment. */
-function fetched(daemon: Daemon, id: string, host: string, port = 80): Promise<string> {
-  return waitFor(
-    `${host}:${port} from ${id}`,
-    async () => (await inside(daemon, id, getting(host, port))) || undefined,
-  );
-}
-
-/** Gets a page from a network namespace. */
-function fetchedIn(netns: Netns, host: string, port: number): Promise<string> {
-  return waitFor(`${host}:${port}`, async () => (await netns.run(getting(host, port))).stdout.trim() || undefined);
-}
-
-function addressOf(daemon: Daemon, id: string, network = 0): string {
-  const attachment = readAttachments(pathsOf(daemon)).find((one) => one.id === id);
-  return addressesOf(attachment?.networks[network]?.result)[0]?.ip ?? "none";
-}
-
-/** Everything that is left of networks, but for bridges and chains that stay. */
-async function leftOf(daemon: Daemon): Promise<Record<string, unknown>> {
-  const paths = pathsOf(daemon);
-  const nat = (await netnsOf(daemon).run(["iptables", "-t", "nat", "-S"])).stdout;
-  const links = (await netnsOf(daemon).run(["ip", "-o", "link"])).stdout;
-  const leases = join(paths.run, "leases");
-  return {
-    attachments: readAttachments(paths).length,
-    leases: existsSync(leases) ? readdirSync(leases).flatMap((name) => readLeases(join(leases, name))) : [],
-    rules: nat.split("\n").filter((line) => line.includes("berth-") || line.includes("CNI-DN")),
-    veths: links.split("\n").filter((line) => line.includes("veth")),
-    pins: existsSync(join(paths.run, "netns")) ? readdirSync(join(paths.run, "netns")) : [],
-  };
-}
-
-const nothing = { attachments: 0, leases: [], rules: [], veths: [], pins: [] };
 
 suite.test(
   "two containers find each other by name, and the outside by masquerade",
@@ -187,14 +135,6 @@ suite.test(
   },
   { skip, timeout: 60_000 },
 );
-
-async function expectError(promise: Promise<unknown>, text: string): Promise<void> {
-  const error = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(String(error)).toContain(text);
-}
 
 suite.test(
   "20 containers at once get an address each, and give it back",

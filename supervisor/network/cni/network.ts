@@ -4,10 +4,11 @@
  */
 
 import { failedPrecondition, messageOf } from "../../../proto/errdefs.ts";
+import { isIP } from "../address.ts";
 import { isObject, type NetworkConf, type PluginConf } from "./conf.ts";
 import type { Call, Command } from "./plugin.ts";
 import { callPlugin, findPlugin, missingPlugin } from "./plugin.ts";
-import type { Result } from "./result.ts";
+import { addressesOf, type Result } from "./result.ts";
 import { isAtLeast } from "./version.ts";
 
 /** One interface of one container in one network: what identifies it, and what was asked for. */
@@ -74,6 +75,8 @@ export async function del(
   const previous = isAtLeast(network.cniVersion, "0.4.0") ? result : undefined;
   const errors: unknown[] = [];
   for (const plugin of network.plugins.toReversed()) {
+    // Without a result none has ended well, and one that is not installed has not even begun.
+    if (result === undefined && findPlugin(plugin.type, plugins.dirs) === undefined) continue;
     await run(network, plugin, "DEL", plugins, target, previous).catch((error: unknown) => errors.push(error));
   }
   if (errors.length > 0) throw errors[0];
@@ -95,7 +98,20 @@ export async function check(
       `network ${network.name}: cniVersion ${network.cniVersion} has no CHECK: 0.4.0 and later have`,
     );
   }
-  for (const plugin of network.plugins) await run(network, plugin, "CHECK", plugins, target, result);
+  for (const plugin of network.plugins) {
+    try {
+      await run(network, plugin, "CHECK", plugins, target, result);
+    } catch (error) {
+      if (!isFalseAlarm(plugin, error, result)) throw error;
+    }
+  }
+}
+
+/** portmap up to 1.1 (Debian 12) looks for rules of both families, though it makes those of the addresses alone. */
+function isFalseAlarm({ type }: PluginConf, error: unknown, result: Result | undefined): boolean {
+  const family = /could not check ipv([46]) dnat: chain \S+ not found/.exec(messageOf(error))?.[1];
+  if (type !== "portmap" || family === undefined) return false;
+  return !addressesOf(result).some(({ ip }) => String(isIP(ip)) === family);
 }
 
 /**
