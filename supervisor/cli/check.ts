@@ -31,6 +31,10 @@ interface Result {
 
 /** @returns the exit status: 1 when something is wrong, 2 when it cannot be checked */
 export async function check(args: readonly string[]): Promise<number> {
+  if (args.some((arg) => arg === "--help" || arg === "-h")) {
+    await Bun.write(Bun.stdout, usage);
+    return 0;
+  }
   try {
     const { values } = parse(args);
     const config = loadConfig(values);

@@ -43,6 +43,10 @@ const flags = {
  * @returns the exit status
  */
 export async function install(args: readonly string[]): Promise<number> {
+  if (args.some((arg) => arg === "--help" || arg === "-h")) {
+    await Bun.write(Bun.stdout, usage);
+    return 0;
+  }
   let directory: string;
   let units: string | undefined;
   let scripts: string | undefined;

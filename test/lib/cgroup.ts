@@ -1,6 +1,6 @@
 /** The cgroup hierarchies of this machine, seen from outside: for leak checks and cleaning. */
 
-import { readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** Mount points of every cgroup hierarchy, v1 and v2. */
@@ -40,6 +40,19 @@ export function findCgroups(words: readonly string[]): string[] {
       return words.some((word) => name.includes(word)) ? tree(below) : find(below);
     });
   return cgroupRoots().flatMap(find);
+}
+
+/** Lets what is frozen in cgroups run again, v1 and v2: until then a process there takes no SIGKILL on v1. */
+export function thawCgroups(paths: readonly string[]): void {
+  for (const path of paths.toReversed()) {
+    for (const [file, running] of [["freezer.state", "THAWED"] as const, ["cgroup.freeze", "0"] as const]) {
+      try {
+        if (existsSync(join(path, file))) writeFileSync(join(path, file), running);
+      } catch {
+        // It went meanwhile.
+      }
+    }
+  }
 }
 
 /** Removes cgroups that hold no process; returns those that stayed. */

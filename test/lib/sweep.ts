@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { findCgroups, removeCgroups } from "./cgroup.ts";
+import { findCgroups, removeCgroups, thawCgroups } from "./cgroup.ts";
 import { allProcesses, childrenOf, type ProcessInfo, traces } from "./process.ts";
 
 /** Processes that carry one of the words, and all that descend from them; never this process or its ancestors. */
@@ -70,6 +70,8 @@ export function sweep(words: readonly string[]): string[] {
   for (let round = 0; round < 50; round++) {
     const processes = findProcesses(words).filter((p) => p.state !== "Z");
     if (processes.length === 0) break;
+    // A container that was paused is frozen; one that is being paused just now is in the next round.
+    thawCgroups(findCgroups(words));
     for (const p of processes) {
       if (round === 0) found.push(`process ${p.pid}: ${p.argv.join(" ")}`);
       try {
