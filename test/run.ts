@@ -92,7 +92,7 @@ if (wants("unit")) {
 }
 if (wants("integration") && built) {
   runner.heading("integration tests");
-  await runner.files(["test/integration/**/*.test.ts", "test/fault/**/*.test.ts"], filters, 400_000, 3);
+  await runner.files(["test/integration/**/*.test.ts", "test/fault/**/*.test.ts"], filters, 400_000, 2);
 }
 if (wants("fuzz") && built) {
   runner.heading("fuzz tests");
@@ -107,7 +107,7 @@ if (wants("crash") && built) {
   await runner.files(["test/crash/**/*.test.ts"], filters, 3_600_000);
 }
 if (wants("edge") && built) {
-  runner.heading("a year of an edge node");
+  runner.heading("an edge node");
   await runner.files(["test/edge/**/*.test.ts"], filters, 1_800_000);
 }
 

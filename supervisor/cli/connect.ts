@@ -91,6 +91,12 @@ function unreachable(address: string, why: string): string {
 
 /** The error, with what to do where only the connection shows it. */
 function advised(error: unknown, address: string): unknown {
+  const { code, path } = error as NodeJS.ErrnoException;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    const where = path === undefined ? "" : ` of ${path}`;
+    const what = "berth system df shows what takes it, berth rm, rmi and system evict make room";
+    return new Error(`no room left on the disk${where}: ${what}`, { cause: error });
+  }
   if (!(error instanceof CallError)) return error;
   if (error.code === Code.Unavailable && /connection|connect /i.test(error.details)) {
     return new Error(unreachable(address, "nobody listens there"));

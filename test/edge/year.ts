@@ -114,6 +114,8 @@ const fullDisk: Step = {
     const pulled = await machine.berth(["pull", node.image("v99")]);
     expect(pulled.exitCode).not.toBe(0);
     expect(pulled.stderr).toMatch(/no room|full|space|watermark|critical/i);
+    const refused = await machine.berth(["run", "--rm", "--network", "none", node.image(node.version), "true"]);
+    expect(`${refused.exitCode} ${refused.stderr}`).toMatch(/^125 .*no room left/s);
     await machine.ask(["rm", "-f", "spare"]);
     expect((await node.states()).has("spare")).toBe(false);
     for (const [id, state] of await node.states()) {
