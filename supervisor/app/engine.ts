@@ -320,6 +320,7 @@ export class Engine {
     const expectation = {
       ...{ id, isRunning, limitMs },
       hasCheck: health !== undefined,
+      check: made?.labels[names.health],
       mustComplete: isAwaited,
       mayComplete: policy === "no" || policy === "on-failure",
       restarts: policy !== "no",

@@ -10,6 +10,8 @@ export interface Expectation {
   readonly isRunning: boolean;
   /** It has a health check: its verdict counts. */
   readonly hasCheck: boolean;
+  /** The check that counts, as the container's label has it; undefined for any. */
+  readonly check?: string | undefined;
   /** Others wait until it has ended well. */
   readonly mustComplete: boolean;
   /** Its end with status 0 is well: it is not restarted after that. */
@@ -25,7 +27,13 @@ export type Sign =
   | { readonly id: string; readonly kind: "started" }
   | { readonly id: string; readonly kind: "ended"; readonly status: number }
   | { readonly id: string; readonly kind: "removed" }
-  | { readonly id: string; readonly kind: "health"; readonly status: string };
+  | {
+      readonly id: string;
+      readonly kind: "health";
+      readonly status: string;
+      /** By which check, as the container's label had it; undefined when that is known to be the right one. */
+      readonly check?: string | undefined;
+    };
 
 /** What is known of one container. */
 export type Verdict = { readonly is: "pending" | "well" } | { readonly is: "failed"; readonly reason: string };
@@ -100,7 +108,7 @@ export class Judge {
   saw(sign: Sign, now: number): void {
     const found = this.#watched.get(sign.id);
     if (found === undefined || found.verdict.is !== "pending") return;
-    const { hasCheck, mustComplete, mayComplete, restarts } = found.expectation;
+    const { hasCheck, check, mustComplete, mayComplete, restarts } = found.expectation;
     switch (sign.kind) {
       case "started":
         found.startedAt ??= now;
@@ -123,6 +131,8 @@ export class Judge {
         break;
       case "health":
         if (!hasCheck || mustComplete || found.startedAt === undefined) break;
+        // Told late: what an earlier check has found says nothing of this version.
+        if (sign.check !== undefined && check !== undefined && sign.check !== check) break;
         if (sign.status === "healthy") found.verdict = well;
         else if (sign.status === "unhealthy") found.verdict = failed("is unhealthy");
         break;

@@ -235,7 +235,7 @@ function signOf(topic: string, value: Uint8Array): Sign | undefined {
     case "/containers/update": {
       const { id, labels } = ContainerUpdate.decode(value);
       const status = labels[names.healthStatus];
-      return status === undefined ? undefined : { id, kind: "health", status };
+      return status === undefined ? undefined : { id, kind: "health", status, check: labels[names.health] ?? "" };
     }
     case "/containers/delete":
       return { id: ContainerDelete.decode(value).id, kind: "removed" };

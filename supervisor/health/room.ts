@@ -246,7 +246,13 @@ export class HealthRoom {
     }
   }
 
+  /** True when the container is to be checked in another way, and the news of that is still on its way to us. */
+  #isOutdated({ task: { namespace, id }, standing: { config } }: Checked): boolean {
+    return JSON.stringify(parseHealth(this.#labels(namespace, id)?.[names.health])) !== JSON.stringify(config);
+  }
+
   async #checkedOne(checked: Checked, outcome: Outcome, { hasChanged, isDue }: Verdict): Promise<void> {
+    if (this.#isOutdated(checked)) return;
     const { namespace, id } = checked.task;
     const { status, streak, config } = checked.standing;
     const { log, exchange, actions } = this.#options;
@@ -269,7 +275,10 @@ export class HealthRoom {
   }
 
   /** Writes the status where it is not what the label says. Never rejects: the next check tries again. */
-  async #label({ task: { namespace, id }, standing: { status } }: Checked): Promise<void> {
+  async #label(checked: Checked): Promise<void> {
+    const { namespace, id } = checked.task;
+    const { status } = checked.standing;
+    if (this.#isOutdated(checked)) return;
     if (this.#labels(namespace, id)?.[names.healthStatus] === status) return;
     const labels = { [names.healthStatus]: status };
     await this.#options.containers

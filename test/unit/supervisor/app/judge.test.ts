@@ -122,6 +122,16 @@ describe("a container is well, or why not", () => {
       ],
       "is unhealthy",
     ],
+    [
+      "what an earlier check has found is no verdict",
+      { hasCheck: true, check: "new" },
+      [
+        [1, started],
+        [2, { id: "c", kind: "health", status: "healthy", check: "old" }],
+        [3, { id: "c", kind: "health", status: "unhealthy", check: "new" }],
+      ],
+      "is unhealthy",
+    ],
     ["its check says nothing", { hasCheck: true }, [[1, started], [1500], [5001]], "did not become healthy within 5 s"],
     [
       "a check that is not its own",
