@@ -163,9 +163,9 @@ export class LocalMachine implements Machine {
 
   async update(namespace: string, options: RunOptions, hasLimits: boolean): Promise<void> {
     const { api } = this.#options;
-    const { root } = await placeOf(api);
+    const place = await placeOf(api);
     const image = await this.#images.facts(namespace, options);
-    await updateContainer({ api, namespace, options, image, root, hasLimits });
+    await updateContainer({ api, namespace, options, image, place, hasLimits });
   }
 
   async start(namespace: string, id: string): Promise<void> {

@@ -8,6 +8,7 @@ import type { RunImage } from "../container/image.ts";
 import { labels as names } from "../container/labels.ts";
 import type { OciSpec } from "../container/oci.ts";
 import type { RunOptions } from "../container/options.ts";
+import type { Place } from "../container/place.ts";
 import { limitsOf } from "../container/resources.ts";
 import { CONTAINERS, containerOf, isNotFound, TASKS } from "../container/task.ts";
 import { LAST_EXIT_LABEL } from "../restart/policy.ts";
@@ -19,7 +20,7 @@ export interface UpdateInput {
   readonly options: RunOptions;
   readonly image: RunImage;
   /** Of the daemon. */
-  readonly root: string;
+  readonly place: Place;
   /** The limits of the kernel are among it. */
   readonly hasLimits: boolean;
 }
@@ -32,11 +33,18 @@ const history = new Set<string>([
 ]);
 
 /** Changes a container's record, and its task. @throws ContainerdError */
-export async function updateContainer({ api, namespace, options, image, root, hasLimits }: UpdateInput): Promise<void> {
+export async function updateContainer({
+  api,
+  namespace,
+  options,
+  image,
+  place,
+  hasLimits,
+}: UpdateInput): Promise<void> {
   const id = options.name ?? "";
   const container = await containerOf(api, namespace, id);
   const before = container.labels ?? {};
-  const after = { ...containerLabels({ id, namespace, options, image, root, network: {}, anonymousVolumes: [] }) };
+  const after = { ...containerLabels({ id, namespace, options, image, place, network: {}, anonymousVolumes: [] }) };
   const changes: Record<string, string> = {};
   for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
     if (history.has(name)) continue;

@@ -6,6 +6,7 @@ import type { RunImage } from "./image.ts";
 import { labels as names } from "./labels.ts";
 import { logUri } from "./log-uri.ts";
 import type { RunOptions } from "./options.ts";
+import type { Place } from "./place.ts";
 import { signalNumber } from "./signals.ts";
 
 /** What the labels are made of. */
@@ -15,7 +16,7 @@ export interface LabelInput {
   readonly options: RunOptions;
   readonly image: Pick<RunImage, "defaults" | "name">;
   /** Of the daemon. */
-  readonly root: string;
+  readonly place: Pick<Place, "root" | "state">;
   readonly network: Readonly<Record<string, string>>;
   readonly anonymousVolumes: readonly string[];
 }
@@ -25,7 +26,7 @@ const MAX_LABEL = 4096;
 
 /** @throws ContainerdError InvalidArgument for options that do not fit, or are too long to be kept */
 export function containerLabels(input: LabelInput): Record<string, string> {
-  const { id, namespace, options, image, root, network, anonymousVolumes } = input;
+  const { id, namespace, options, image, place, network, anonymousVolumes } = input;
   const fits = ([key, value]: [string, string]): boolean =>
     Buffer.byteLength(key) + Buffer.byteLength(value) <= MAX_LABEL;
   const labels: Record<string, string> = {
@@ -34,7 +35,7 @@ export function containerLabels(input: LabelInput): Record<string, string> {
     ...options.labels,
     ...network,
   };
-  const log = logUri(root, namespace, id, options.log);
+  const log = logUri(place, namespace, id, options.log);
   if (log !== "") labels[names.log] = log;
   const { restart, app } = options;
   if (restart !== undefined && (restart.name !== "no" || app !== undefined)) {

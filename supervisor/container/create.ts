@@ -16,7 +16,7 @@ import { hostFacts } from "./facts.ts";
 import { ensureImage, type RunImage } from "./image.ts";
 import { logDirectory } from "./log-uri.ts";
 import { removeVolumes, resolveMounts } from "./mounts.ts";
-import { networkOptions } from "./network.ts";
+import { networkOptions, sharedHostname } from "./network.ts";
 import { type OciSeccomp, type OciSpec, specType } from "./oci.ts";
 import type { RunOptions } from "./options.ts";
 import { type Place, placeOf } from "./place.ts";
@@ -97,13 +97,14 @@ interface Making {
 }
 
 async function make(making: Making): Promise<CreatedContainer> {
-  const { api, namespace, lease, place, snapshotter, id, image, options } = making;
+  const { api, namespace, lease, place, snapshotter, id, image } = making;
   const undo: (() => unknown)[] = [];
   const warnings: string[] = [];
   try {
     const { key, mounts } = await prepareSnapshot(making);
     undo.push(() => api.call(SNAPSHOTS, "Remove", { snapshotter, key }, { namespace }));
     const paths = networkPaths(place.root);
+    const options = { ...making.options, ...sharedHostname(paths, namespace, making.options) };
     const network = networkOptions(namespace, id, options, paths.defaultNetwork, image.defaults.exposedPorts);
     const volumes = new Volumes(place.root, namespace);
     const user = userOf(options, image, mounts);
@@ -126,12 +127,12 @@ async function make(making: Making): Promise<CreatedContainer> {
       warn: (text) => warnings.push(text),
     });
     const labels = containerLabels({
-      ...{ id, namespace, options, image, root: place.root },
+      ...{ id, namespace, options, image, place },
       network: networked.labels,
       anonymousVolumes: resolved.anonymous,
     });
-    mkdirSync(logDirectory(place.root, namespace, id), { recursive: true, mode: 0o750 });
-    undo.push(() => rmSync(logDirectory(place.root, namespace, id), { recursive: true, force: true }));
+    mkdirSync(logDirectory(place, namespace, id), { recursive: true, mode: 0o750 });
+    undo.push(() => rmSync(logDirectory(place, namespace, id), { recursive: true, force: true }));
     const container = {
       id,
       labels,

@@ -1,6 +1,8 @@
 /** What a container asks of the network, out of its options. */
 
 import { invalidArgument } from "../../proto/errdefs.ts";
+import { hostnameFile } from "../network/files.ts";
+import type { NetworkPaths } from "../network/paths.ts";
 import { checkRequest, type NetworkRequest } from "../network/request.ts";
 import type { NetworkMode, NetworkOptions } from "../network/spec.ts";
 import { validateIdentifier } from "../store/identifier.ts";
@@ -54,6 +56,19 @@ export function networkOptions(
     ...(options.app === undefined ? {} : { app: options.app.name }),
   });
   return { namespace, id, mode, request };
+}
+
+/** The host name of the container whose network is shared, as in docker, unless one is given or there is none. */
+export function sharedHostname(
+  paths: Pick<NetworkPaths, "root">,
+  namespace: string,
+  { networkMode = "", hostname, uts }: Pick<NetworkRunOptions, "networkMode" | "hostname" | "uts">,
+): { readonly hostname?: string } {
+  if (!networkMode.startsWith("container:") || hostname !== undefined || uts === "host") return {};
+  const other = networkMode.slice("container:".length);
+  validateIdentifier(other, "network of a container: ");
+  const shared = hostnameFile(paths, namespace, other);
+  return shared === "" ? {} : { hostname: shared };
 }
 
 function modeOf({ networkMode, networks }: NetworkRunOptions): NetworkMode {

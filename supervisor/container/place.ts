@@ -5,6 +5,7 @@ import type { Api } from "../client/api.ts";
 
 /** Where berthd is when nobody says otherwise. */
 const ROOT = "/var/lib/berth";
+const STATE = "/run/berth";
 const CONTENT = "io.containerd.content.v1";
 const METADATA = "io.containerd.metadata.v1";
 const SNAPSHOTTER = "io.containerd.snapshotter.v1";
@@ -15,6 +16,8 @@ const preferred = ["overlayfs", "native"];
 export interface Place {
   /** Directory under which logs, volumes and network files of its containers are. */
   readonly root: string;
+  /** Directory for what need not outlive the machine. */
+  readonly state: string;
   /** True for berthd: what is its own can be asked of it. */
   readonly isBerthd: boolean;
   /** The snapshotter that is used when none is named. */
@@ -27,12 +30,14 @@ export async function placeOf(api: Api): Promise<Place> {
   const { plugins } = await api.call("containerd.services.introspection.v1.Introspection", "Plugins", { filters });
   const find = (type: string) => plugins.find((plugin) => plugin.type === type);
   const content = find(CONTENT)?.exports?.["root"];
-  const isBerthd = find(METADATA)?.exports?.["path"]?.endsWith("/berth.db") ?? false;
+  const metadata = find(METADATA)?.exports;
+  const isBerthd = metadata?.["path"]?.endsWith("/berth.db") ?? false;
   const works = plugins.filter(({ type, initErr }) => type === SNAPSHOTTER && !initErr).map(({ id }) => id ?? "");
   const own = content === undefined ? ROOT : dirname(content);
   return {
     // Beside what containerd keeps itself, what is ours has a directory.
     root: isBerthd || content === undefined ? own : join(own, "berth"),
+    state: (isBerthd ? metadata?.["state"] : undefined) ?? STATE,
     isBerthd,
     snapshotter:
       process.env["CONTAINERD_SNAPSHOTTER"] ||

@@ -59,15 +59,16 @@ async function removeSnapshot(api: Api, namespace: string, container: ContainerM
 
 /** What is kept beside the daemon's records. */
 async function removeRest(
-  { root }: Place,
+  place: Place,
   namespace: string,
   container: ContainerMessage,
   volumes: boolean,
 ): Promise<void> {
   const id = container.id ?? "";
+  const { root } = place;
   await releaseNetwork(networkPaths(root), namespace, id);
   // A log that the user has put elsewhere is the user's.
-  for (const directory of [logDirectory(root, namespace, id), ringDirectory(namespace, id)]) {
+  for (const directory of [logDirectory(place, namespace, id), ringDirectory(place, namespace, id)]) {
     rmSync(directory, { recursive: true, force: true });
   }
   if (volumes) removeVolumes(new Volumes(root, namespace), anonymousVolumes(container));

@@ -117,7 +117,7 @@ export class Volumes {
   #directoryOf(name: string): string {
     if (!isVolumeName(name)) {
       throw invalidArgument(
-        `${JSON.stringify(name.slice(0, 80))} is no name of a volume: letters, digits, "_", "." and "-", 128 at most`,
+        `${JSON.stringify(name.slice(0, 80))} is no name of a volume: 2 to 128 letters, digits, "_", "." and "-", a letter or digit first`,
       );
     }
     return join(this.#directory, name);

@@ -23,6 +23,7 @@ export interface SnapshotterPlugin {
 /** What the list depends on. */
 export interface PluginsOptions {
   readonly root: string;
+  readonly state: string;
   readonly snapshotters: readonly SnapshotterPlugin[];
   /** When garbage is collected. */
   readonly gc: {
@@ -68,7 +69,7 @@ export function plugins(options: PluginsOptions): Plugin[] {
       type: metadata,
       id: "bolt",
       requires: [content, event, types.snapshotter],
-      exports: { policy: "shared", path: join(options.root, "berth.db") },
+      exports: { policy: "shared", path: join(options.root, "berth.db"), state: options.state },
     },
     { type: gc, id: "scheduler", requires: [metadata], exports: gcExports(options.gc) },
     { type: types.differ, id: "walking", requires: [metadata], platforms },

@@ -45,6 +45,12 @@ export function prepareFiles(
   writeResolver(dir, request, hasHostNetwork);
 }
 
+/** The host name that a container's file has; empty when it has none. It may have written anything there. */
+export function hostnameFile(paths: Pick<NetworkPaths, "root">, namespace: string, id: string): string {
+  const text = readBounded(join(containerDir(paths, namespace, id), "hostname")).trim();
+  return /^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$/.test(text) ? text : "";
+}
+
 /** Removes the files of a container that is gone. */
 export function removeFiles(paths: Pick<NetworkPaths, "root">, namespace: string, id: string): void {
   rmSync(containerDir(paths, namespace, id), { recursive: true, force: true });

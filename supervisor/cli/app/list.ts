@@ -35,7 +35,7 @@ const listing: Listing<AppMessage> = {
     { header: "CHANGED", cell: (app) => (appliedAt(app) ? ago(appliedAt(app)) : "-"), drop: 1 },
     { header: "FILE", cell: ({ file }) => shown(file || "-"), min: 20, drop: 2 },
     {
-      header: "ERROR",
+      header: "REASON",
       cell: ({ error }) => (full ? shown(error ?? "") : shown((error ?? "").split("\n", 1)[0] ?? "")),
       min: 20,
     },

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import type { Api } from "../../client/api.ts";
 import { labels } from "../../container/labels.ts";
 import { CONTAINERS, type ContainerMessage, dateOf, specOf, type TaskState, tasksOf } from "../../container/task.ts";
+import { lastExitOf, shouldRestart } from "../../restart/policy.ts";
 import { ago, duration } from "../output/age.ts";
 
 /** What a container does, in docker's words. */
@@ -105,8 +106,7 @@ function isUsers(source: string, destination: string, type: string): boolean {
 function stateOf(task: TaskState | undefined, exitStatus: number | undefined, own: Record<string, string>): State {
   if (task?.status === "running") return "running";
   if (task?.status === "paused" || task?.status === "pausing") return "paused";
-  const isKept =
-    own[labels.restart.status] === "running" && !["", "no", undefined].includes(own[labels.restart.policy]);
+  const isKept = own[labels.restart.status] === "running" && shouldRestart(own, exitStatus ?? lastExitOf(own)).yes;
   if (task?.status !== "created" && isKept && (exitStatus !== undefined || task === undefined)) return "restarting";
   return exitStatus === undefined ? "created" : "exited";
 }

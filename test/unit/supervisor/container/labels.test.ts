@@ -1,10 +1,14 @@
 import { describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { containerLabels } from "../../../../supervisor/container/container-labels.ts";
 import { generatedName } from "../../../../supervisor/container/create.ts";
 import { imageDefaults } from "../../../../supervisor/container/image-config.ts";
 import { logFileOf, logUri } from "../../../../supervisor/container/log-uri.ts";
-import { networkOptions } from "../../../../supervisor/container/network.ts";
+import { networkOptions, sharedHostname } from "../../../../supervisor/container/network.ts";
 import type { RunOptions } from "../../../../supervisor/container/options.ts";
+import { prepareFiles } from "../../../../supervisor/network/files.ts";
 
 const config = {
   Labels: { a: "image", long: "x".repeat(5000) },
@@ -20,7 +24,7 @@ function labels(options: Partial<RunOptions> = {}, image: unknown = config) {
     namespace: "default",
     options: { image: "i", ...options },
     image: { name: "docker.io/library/i:latest", defaults: imageDefaults({ config: image }) },
-    root: "/root",
+    place: { root: "/root", state: "/run/x" },
     network: { "berth/network": "{}" },
     anonymousVolumes: [],
   });
@@ -80,11 +84,11 @@ test("an image's configuration is read whatever it holds", () => {
 });
 
 describe("the URI of a log", () => {
-  const uri = (options?: Parameters<typeof logUri>[3]) => logUri("/r", "ns", "c1", options);
+  const uri = (options?: Parameters<typeof logUri>[3]) => logUri({ root: "/r", state: "/run/x" }, "ns", "c1", options);
 
   test("is JSON lines of bounded size unless told", () => {
     expect(uri()).toBe("file:///r/logs/ns/c1/c1.log?format=json&max-size=10485760&max-file=3");
-    expect(uri({ driver: "ring" })).toStartWith("file:///run/berth/logs/ns/c1/c1.log?format=json");
+    expect(uri({ driver: "ring" })).toStartWith("file:///run/x/logs/ns/c1/c1.log?format=json");
     expect(uri({ driver: "none" })).toBe("");
     expect(uri({ driver: "raw", uri: "binary:///bin/x" })).toBe("binary:///bin/x");
     expect(() => uri({ driver: "raw", uri: "http://x" })).toThrow("log URI");
@@ -116,6 +120,24 @@ describe("what is asked of the network", () => {
     expect(ask({ ports }).request.ports).toHaveLength(1);
     expect(ask({ ports, publishAll: true }).request.ports.map((port) => port.containerPort)).toEqual([80, 53]);
     expect(() => ask({ ports, networkMode: "none" })).toThrow("has no meaning");
+  });
+
+  test("the host name of the container whose network is shared, unless one is given", () => {
+    const root = mkdtempSync(join(tmpdir(), "berth-shared-"));
+    try {
+      prepareFiles({ namespace: "ns", id: "db", mode: "cni", request: ask({ hostname: "data" }).request }, { root });
+      const shared = { networkMode: "container:db" };
+      expect(sharedHostname({ root }, "ns", shared)).toEqual({ hostname: "data" });
+      expect(sharedHostname({ root }, "ns", { ...shared, hostname: "mine" })).toEqual({});
+      expect(sharedHostname({ root }, "ns", { ...shared, uts: "host" })).toEqual({});
+      expect(sharedHostname({ root }, "other", shared)).toEqual({});
+      expect(sharedHostname({ root }, "ns", { networkMode: "host" })).toEqual({});
+      expect(() => sharedHostname({ root }, "ns", { networkMode: "container:../x" })).toThrow("network of a container");
+      writeFileSync(join(root, "containers/ns/db/hostname"), "no name\n");
+      expect(sharedHostname({ root }, "ns", shared)).toEqual({});
+    } finally {
+      rmSync(root, { recursive: true });
+    }
   });
 
   test("hosts, also of IPv6", () => {
