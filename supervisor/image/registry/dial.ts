@@ -30,7 +30,8 @@ export function dial(url: string, ms: number, signal: AbortSignal): Promise<void
       resolve();
     };
     const timer = setTimeout(() => {
-      reject(new TransientError(`failed to do request: ${tellable(url)}: no connection within ${ms} ms: i/o timeout`));
+      const what = `failed to do request: ${tellable(url)}: no connection within ${ms} ms: i/o timeout`;
+      reject(new TransientError(what, { isRefused: true }));
       end();
     }, ms);
     signal.addEventListener("abort", end);

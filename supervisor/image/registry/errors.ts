@@ -7,7 +7,7 @@ import { Code } from "../../../proto/ttrpc/status.ts";
 export class TransientError extends ContainerdError {
   /** Milliseconds that the server asked to wait; undefined when it did not. */
   readonly retryAfter: number | undefined;
-  /** True when nobody listens there: that seldom changes soon. */
+  /** True when nobody listens there, or nobody is heard of: that seldom changes soon. */
   readonly isRefused: boolean;
 
   constructor(message: string, options: { retryAfter?: number | undefined; isRefused?: boolean | undefined } = {}) {

@@ -9,6 +9,8 @@ import { openRegistry } from "../../../../supervisor/image/registry/open.ts";
 import type { Registry } from "../../../../supervisor/image/registry.ts";
 import { blobsOf } from "../../../../supervisor/image/session.ts";
 import { brokenOff, FakeRegistry, type FakeRegistryOptions } from "../../../lib/fake-registry.ts";
+import { outcome } from "../../../lib/outcome.ts";
+import { SilentHost } from "../../../lib/silent-host.ts";
 import { Rig } from "../content/rig.ts";
 
 let rig: Rig;
@@ -462,4 +464,14 @@ capabilities = ["pull", "resolve"]
   const begun = performance.now();
   expect(await open("registry.invalid/a:1", { hostDirectory: root }).resolve(signal)).toEqual(manifest);
   expect(performance.now() - begun).toBeLessThan(1_500);
+});
+
+test("a registry that takes no connection is tried twice, not until somebody gives up", async () => {
+  await using silent = await SilentHost.open();
+  const root = hostsDirectory("registry.invalid", `server = "${silent.url}"\ndial_timeout = "100ms"\n`);
+  const begun = performance.now();
+  const resolving = open("registry.invalid/a:1", { hostDirectory: root }).resolve(signal);
+  expect(await outcome(resolving)).toThrow("no connection within 100 ms");
+  // Five attempts have waits of three seconds between them.
+  expect(performance.now() - begun).toBeLessThan(2_000);
 });
