@@ -1,6 +1,8 @@
 /** The full check: every record against what it stands for. */
 
 import { join } from "node:path";
+import { checkNetworks } from "../network/inspect.ts";
+import { networkPaths } from "../network/paths.ts";
 import { checkContent } from "./content.ts";
 import { type Finding, lineOf } from "./finding.ts";
 import { checkMetadata } from "./metadata.ts";
@@ -23,8 +25,17 @@ export async function checkAll(records: CheckRecords, { root, state, verify }: C
     checkMetadata(records),
     checkSnapshots(records, root),
     checkTasks(records, root, state),
+    checkAttachments(root),
   ]);
   return found.flatMap((findings) => findings.sort(byRank));
+}
+
+/** What containers have of networks, and networks of containers. The plugins are not asked: `berth network check` does. */
+async function checkAttachments(root: string): Promise<Finding[]> {
+  const problems = await checkNetworks(networkPaths(root));
+  return problems.map(({ subject, problem }): Finding => {
+    return { severity: "error", area: "network", subject: subject.replace(/^network /, ""), problem };
+  });
 }
 
 /** Errors before notes, then by name. */

@@ -1,7 +1,7 @@
 /** What a check finds. */
 
 /** What is looked at. */
-export type Area = "database" | "content" | "image" | "snapshot" | "container" | "task" | "mount";
+export type Area = "database" | "content" | "image" | "snapshot" | "container" | "task" | "mount" | "network";
 
 /** What a repair has to deal with. */
 export type About =

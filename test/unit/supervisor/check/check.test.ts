@@ -6,6 +6,9 @@ import { dirname, join } from "node:path";
 import { checkAll, checkLive } from "../../../../supervisor/check/check.ts";
 import { lineOf } from "../../../../supervisor/check/finding.ts";
 import { type CheckRecords, readRecords } from "../../../../supervisor/check/records.ts";
+import { processName } from "../../../../supervisor/network/alive.ts";
+import { cniContainerId, saveAttachment } from "../../../../supervisor/network/attachments.ts";
+import { networkPaths, writeSettings } from "../../../../supervisor/network/paths.ts";
 import { Database } from "../../../../supervisor/store/database.ts";
 import { migrations } from "../../../../supervisor/store/schema.ts";
 
@@ -212,4 +215,22 @@ test("under a daemon that works, only what lasts counts", async () => {
   let look = 0;
   const { findings } = await checkLive(async () => looks[look++] ?? none, { root, state, verify: false }, 1);
   expect(findings.map(({ subject }) => subject)).toEqual(["default/lasting"]);
+});
+
+test("networks: a container that has ended and still holds its address", async () => {
+  const paths = { ...networkPaths(root), confDir: join(base, "net.d") };
+  writeSettings(root, paths);
+  const attachment = {
+    ...{ namespace: "default", id: "web", containerId: cniContainerId(paths, "default", "web"), netns: "/none" },
+    ...{ created: "2026-11-30T00:00:00Z", networks: [], problem: "bridge: exit status 1" },
+    request: { networks: [{ name: "berth" }], ports: [], hostname: "web" },
+  };
+  const own = processName(process.pid);
+  if (own === undefined) throw new Error("this process does not run");
+  saveAttachment(paths, { ...attachment, ...own });
+  expect(await find({})).toEqual([]);
+  saveAttachment(paths, { ...attachment, ...own, startTime: "1" });
+  expect(await find({})).toEqual([
+    "error: network default/web: it has ended and its network is not released (bridge: exit status 1): the daemon releases it at its next start",
+  ]);
 });
