@@ -286,6 +286,16 @@ suite.test("a log has times and streams", async ({ daemon, id }) => {
   await cli.must("rm", name);
 });
 
+suite.test("a terminal in the background has a log, too", async ({ daemon, id }) => {
+  const cli = new Cli(daemon);
+  const name = id();
+  const script = "test -t 1 && echo on a terminal; echo and stderr >&2";
+  await cli.must("run", "-dt", ...alone, "--name", name, imageName, "sh", "-c", script);
+  expect(await cli.must("wait", name)).toBe("0\n");
+  expect(await cli.must("logs", "-f", name)).toBe("on a terminal\r\nand stderr\r\n");
+  await cli.must("rm", name);
+});
+
 suite.test("R28: logs -f goes on over restarts, and ends with the last of them", async ({ daemon, id }) => {
   const cli = new Cli(daemon);
   const name = id();
