@@ -1,11 +1,11 @@
 /**
  * The test suite: builds, checks, and runs the tests.
  *
- * Usage: bun test/run.ts [unit|integration|fuzz|docker|crash|edge|all] [PART-OF-A-PATH...] [--quick]
+ * Usage: bun test/run.ts [unit|integration|long|fuzz|docker|crash|edge|all] [PART-OF-A-PATH...] [--quick]
  *
  *        bun test/run.ts clean    ends and removes what earlier runs that were killed have left behind
  *
- * Without an argument: everything but the fuzz, docker, crash and edge tests, which take long; --quick makes those of crashes short. The last line is `N passed, N failed, N skipped`
+ * Without an argument: everything but the long, fuzz, docker, crash and edge tests, which take long; --quick makes those of crashes short. The last line is `N passed, N failed, N skipped`
  * and the exit status is 1 when anything failed. BERTH_TEST_RUNTIME and PATH choose the runtime and the containerd.
  */
 
@@ -20,9 +20,9 @@ import { summary } from "./lib/runner/tally.ts";
 import { closeScope, openRun } from "./lib/scope.ts";
 import { isGuard } from "./lib/sweep.ts";
 
-const modes = ["unit", "integration", "fuzz", "docker", "crash", "edge", "all"] as const;
+const modes = ["unit", "integration", "long", "fuzz", "docker", "crash", "edge", "all"] as const;
 /** Parts that run only when they are asked for. */
-const extra = ["fuzz", "docker", "crash", "edge"];
+const extra = ["long", "fuzz", "docker", "crash", "edge"];
 const words = process.argv.slice(2);
 const [first, ...rest] = words.filter((word) => word !== "--quick");
 if (words.length > rest.length + (first === undefined ? 0 : 1)) process.env["BERTH_QUICK"] = "1";
@@ -92,7 +92,11 @@ if (wants("unit")) {
 }
 if (wants("integration") && built) {
   runner.heading("integration tests");
-  await runner.files(["test/integration/**/*.test.ts", "test/fault/**/*.test.ts"], filters, 400_000);
+  await runner.files(["test/integration/**/*.test.ts", "test/fault/**/*.test.ts"], filters, 400_000, 2);
+}
+if (wants("long") && built) {
+  runner.heading("long tests");
+  await runner.files(["test/long/**/*.test.ts"], filters, 400_000);
 }
 if (wants("fuzz") && built) {
   runner.heading("fuzz tests");

@@ -88,21 +88,16 @@ describe("berth conformance", () => {
   test(
     "what is no shim fails within its limits, and is ended",
     async (rig) => {
-      for (const [name, lines] of [
+      const programs = [
         ["hangs", "exec sleep 1000"],
         ["rubbish", "exec yes"],
         ["holds", "sleep 1000 & echo unix:///nobody"],
         // Without a line end to find, tail keeps all that it has read.
         ["eats", "exec tail /dev/zero"],
-      ] as const) {
-        const ended = await conformance([
-          "--shim",
-          program(rig.dir, name, lines),
-          "--timeout",
-          "2",
-          "--only",
-          "ST-5,IO-1.fifo",
-        ]);
+      ] as const;
+      const refuse = async ([name, lines]: (typeof programs)[number]): Promise<void> => {
+        const shim = program(rig.dir, name, lines);
+        const ended = await conformance(["--shim", shim, "--timeout", "2", "--only", "ST-5,IO-1.fifo"]);
         expect(ended.stderr).toContain("no shim can be started");
         // On a slow machine the limit of time comes first.
         if (name === "eats")
@@ -110,7 +105,8 @@ describe("berth conformance", () => {
         expect(ended.status).toBe(1);
         // Gigabytes take the kernel a moment to give back, of a process that is killed.
         await waitFor("nothing to be left", () => leftOf(ended.pid).length === 0, { timeout: 2000 });
-      }
+      };
+      await Promise.all(programs.map(refuse));
     },
     { timeout: 90_000 },
   );
