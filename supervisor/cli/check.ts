@@ -4,14 +4,12 @@
  */
 
 import { Database as Sqlite } from "bun:sqlite";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { checkAll, checkLive } from "../check/check.ts";
 import { type Finding, lineOf } from "../check/finding.ts";
 import { type CheckRecords, readRecords } from "../check/records.ts";
 import { type Config, ConfigError, debugAddress, flagOptions, loadConfig } from "../config.ts";
-import { LockedError, lockDirectory } from "../host/lock.ts";
+import { claimDatabase } from "./database.ts";
 
 const usage = `usage: berth check [--config FILE] [--root DIR] [--state DIR] [--verify] [--repair] [--notes] [--json]
 
@@ -78,15 +76,8 @@ function parse(args: readonly string[]) {
 async function run(config: Config, verify: boolean): Promise<Result> {
   const { root, state } = config;
   const options = { root, state, verify };
-  const path = join(root, "berth.db");
-  if (!existsSync(path)) throw new Error(`there is no database ${path}: no daemon has run with this root`);
-  let lock: ReturnType<typeof lockDirectory>;
-  try {
-    lock = lockDirectory(root, "--root");
-  } catch (error) {
-    if (!(error instanceof LockedError)) throw error;
-    return checkLive(() => ask(config), options, SECOND_LOOK_MS);
-  }
+  const { path, lock } = claimDatabase(root);
+  if (lock === undefined) return checkLive(() => ask(config), options, SECOND_LOOK_MS);
   try {
     const { records, findings } = readDatabase(path);
     return { records, findings: [...findings, ...(await checkAll(records, options))] };

@@ -1,13 +1,11 @@
 /** `berth check --repair`: by the daemon that runs, or here when none does. */
 
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { GrpcClient } from "../client/grpc.ts";
 import type { Config } from "../config.ts";
-import { LockedError, lockDirectory } from "../host/lock.ts";
 import { LogWriter } from "../log/log.ts";
 import { type Outcome, repair } from "../repair/repair.ts";
 import { openRepairRooms } from "../repair/rooms.ts";
+import { claimDatabase } from "./database.ts";
 
 type Told = Pick<Outcome, "area" | "subject" | "problem" | "detail"> & { readonly outcome: string };
 
@@ -54,14 +52,8 @@ function lineOf({ area, subject, problem, outcome, detail }: Told): string {
 }
 
 async function* outcomesOf(config: Config, verify: boolean): AsyncGenerator<Told> {
-  const { root } = config;
-  const path = join(root, "berth.db");
-  if (!existsSync(path)) throw new Error(`there is no database ${path}: no daemon has run with this root`);
-  let lock: ReturnType<typeof lockDirectory>;
-  try {
-    lock = lockDirectory(root, "--root");
-  } catch (error) {
-    if (!(error instanceof LockedError)) throw error;
+  const { lock } = claimDatabase(config.root);
+  if (lock === undefined) {
     const api = new GrpcClient(config.grpc.address);
     try {
       yield* api.stream("berth.v1.Repair", "Run", { verify });
