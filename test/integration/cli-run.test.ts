@@ -171,7 +171,10 @@ suite.test("a container in the background is listed, entered, held, changed and 
     },
   );
   expect([exec.stdout, exec.exitCode]).toEqual(["in\n1000\n2\n", 3]);
-  expect((await cli.run(["exec", name, "nosuch"])).exitCode).toBe(127);
+  const missing = await cli.run(["exec", name, "nosuch"]);
+  expect(missing.exitCode).toBe(127);
+  // Once: runc says it on the stream of the process, and in its answer.
+  expect(missing.stderr.match(/executable file not found/g)).toHaveLength(1);
   await cli.must("pause", name);
   expect(await cli.must("ps", "--format", "{{.Status}}")).toContain("(Paused)");
   await cli.must("unpause", name);

@@ -22,9 +22,10 @@ import type { Connection } from "../connect.ts";
 import { shown } from "../output/escape.ts";
 import { isTerminal, note } from "../output/terminal.ts";
 import { adviceOnStart, ExitStatus, statusOfStart } from "../status.ts";
+import { EarlyErrors } from "./early-errors.ts";
 import { mustRun } from "./lifecycle.ts";
 import { detachKeysOf, envFile, variableOf } from "./parse.ts";
-import { Session, toStderr, toStdout } from "./session.ts";
+import { Session, toStdout } from "./session.ts";
 import { Streams } from "./streams.ts";
 
 /** What the flags say. */
@@ -60,7 +61,8 @@ export async function exec(
   if (task.status === "paused") throw failedPrecondition(`container ${id} is paused: berth unpause ${id}`);
   const execId = `exec-${Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString("hex")}`;
   const spec = await processOf(api, namespace, await containerOf(api, namespace, id), args, flags);
-  const streams = detach ? undefined : Streams.make({ stdin: interactive, terminal: tty }, toStdout, toStderr);
+  const early = new EarlyErrors();
+  const streams = detach ? undefined : Streams.make({ stdin: interactive, terminal: tty }, toStdout, early.take);
   const stdio = streams?.stdio ?? { stdin: "", stdout: "", stderr: "", terminal: tty };
   const proxy = !detach;
   const session =
@@ -73,6 +75,7 @@ export async function exec(
     await api.call(TASKS, "Exec", request, { namespace });
     session?.begin();
     await startExec(api, namespace, id, execId);
+    await early.started();
     if (session === undefined) return 0;
     session.started();
     const end = await session.ended();

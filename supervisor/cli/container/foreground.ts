@@ -6,7 +6,8 @@ import { removeContainer } from "../../container/remove.ts";
 import { startContainer } from "../../container/start.ts";
 import { deleteTask, isNotFound } from "../../container/task.ts";
 import { note } from "../output/terminal.ts";
-import { Session, toStderr, toStdout } from "./session.ts";
+import { EarlyErrors } from "./early-errors.ts";
+import { Session, toStdout } from "./session.ts";
 import { Streams } from "./streams.ts";
 
 /** Output may be held open by what the container has left running: so long without any, it is over. */
@@ -20,25 +21,6 @@ export interface ForegroundOptions {
   readonly proxy: boolean;
   /** Remove the container when it has ended, or could not be started. */
   readonly remove: boolean;
-}
-
-/** Errors that come before anything runs are the runtime's, which says them again in its answer: they wait for the start. */
-class EarlyErrors {
-  #held: Uint8Array[] | undefined = [];
-
-  readonly take = async (bytes: Uint8Array): Promise<void> => {
-    if (this.#held === undefined) await toStderr(bytes);
-    else this.#held.push(bytes.slice());
-  };
-
-  /** It runs: what came was the container's. */
-  async started(): Promise<void> {
-    for (let held = this.#held; held !== undefined && held.length > 0; held = this.#held) {
-      this.#held = [];
-      for (const bytes of held) await toStderr(bytes);
-    }
-    this.#held = undefined;
-  }
 }
 
 /** Starts a container and stays with it until it has ended, or was left. @returns the exit status */
