@@ -2,10 +2,8 @@
 
 import { parseArgs } from "node:util";
 import { builtBerthd } from "../../lib/berthd.ts";
-import { openDisk } from "../disk.ts";
-import { parseOnly, parseScale, Samples } from "../figure.ts";
-import { describeMachine, loadAverage, versionOf } from "../machine.ts";
-import { formatJson, formatMarkdown, formatTable, makeRows, type Report } from "../report.ts";
+import { Comparison, comparisonOptions, comparisonUsage } from "../comparison.ts";
+import { versionOf } from "../machine.ts";
 import { inTurns } from "../turns.ts";
 import { measureMany, measureMemory, measureRun } from "./containers.ts";
 import { figures, fullScale, type MeasurementName, measurementNames, quickScale } from "./figures.ts";
@@ -13,12 +11,10 @@ import { measureImport, measurePull } from "./images.ts";
 import { type Bench, Rig } from "./rig.ts";
 import { fillContainers, measureEvents, measureLists } from "./store.ts";
 
+const parts = { bench: "supervisor", figures, names: measurementNames, full: fullScale, quick: quickScale };
+
 export const usage = `usage: npm run bench -- supervisor [OPTION...]
-  --quick            fewer repetitions and a smaller image: a look, not a proof
-  --only NAME,...    of ${measurementNames.join(", ")}
-  --json             all samples, for programs
-  --markdown         the table as Markdown
-  --scale KEY=N,...  sizes other than the usual: ${Object.keys(fullScale).join(", ")}`;
+${comparisonUsage("fewer repetitions and a smaller image", parts)}`;
 
 const measurements: Record<MeasurementName, (bench: Bench) => Promise<void>> = {
   memory: measureMemory,
@@ -55,70 +51,23 @@ const measurements: Record<MeasurementName, (bench: Bench) => Promise<void>> = {
  * @throws Error when a daemon cannot be started
  */
 export async function benchSupervisor(args: readonly string[]): Promise<boolean> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      quick: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-      markdown: { type: "boolean", default: false },
-      only: { type: "string" },
-      scale: { type: "string" },
-    },
-  });
-  const names = parseOnly(measurementNames, values.only);
-  const scale = parseScale(values.quick ? quickScale : fullScale, values.scale);
-  const disk = await openDisk();
-  const machine = await describeMachine(disk.description);
-  const begin = performance.now();
-  const say = (text: string): void =>
-    console.error(`bench ${Math.round((performance.now() - begin) / 1000)} s: ${text}`);
-  const samples = new Samples();
-  const failures: string[] = [];
-  const rig = await Rig.open(disk);
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.once(signal, () => {
-      say(`${signal}: cleaning up`);
-      rig.close().finally(() => process.exit(1));
-    });
-  }
+  const { values } = parseArgs({ args: [...args], options: comparisonOptions });
+  const comparison = new Comparison(parts, args, values);
+  const { scale, samples, say } = comparison;
+  const rig = await Rig.open(await comparison.begin());
+  comparison.closeOnSignal(() => rig.close());
   const { subjects } = rig;
   try {
-    for (const name of names) {
-      say(name);
-      try {
-        await measurements[name]({ rig, subjects, scale, samples, say });
-      } catch (error) {
-        // The other measurements still have something to say; this one's figures may lack samples.
-        failures.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
-        say(failures.at(-1) ?? "");
-      }
-    }
+    await comparison.measure((name) => measurements[name]({ rig, subjects, scale, samples, say }));
   } finally {
     await rig.close();
   }
   const paths = [Bun.which("containerd") ?? "", builtBerthd];
-  const report: Report = {
-    bench: "supervisor",
-    date: new Date().toISOString().slice(0, 10),
-    quick: values.quick,
-    command: `npm run bench -- supervisor ${args.join(" ")}`.trim(),
-    machine,
-    loadAtEnd: loadAverage(),
-    versions: { ctr: versionOf(["ctr", "--version"]), runc: versionOf(["runc", "--version"]) },
-    runtimes: subjects.map(({ name }, index) => {
+  return comparison.print(
+    { ctr: versionOf(["ctr", "--version"]), runc: versionOf(["runc", "--version"]) },
+    subjects.map(({ name }, index) => {
       const path = paths[index] ?? "";
       return { name, path, version: versionOf([path, "--version"]) };
     }),
-    scale: { ...scale },
-    seconds: (performance.now() - begin) / 1000,
-    failures,
-    rows: makeRows(
-      figures,
-      samples,
-      subjects.map(({ name }) => name),
-    ),
-  };
-  const format = values.json ? formatJson : values.markdown ? formatMarkdown : formatTable;
-  process.stdout.write(format(report));
-  return failures.length === 0;
+  );
 }
