@@ -32,15 +32,41 @@ export const numbered = (path: string, number: number): string => (number === 0 
 /** Opens all files of a log, oldest first. */
 export async function openAll(path: string): Promise<LogPart[]> {
   // Upwards, because what is renamed meanwhile is met again and not missed.
-  const highest = (await logNumbers(path)).at(-1);
+  let highest = (await logNumbers(path)).at(-1) ?? -1;
   const parts: LogPart[] = [];
-  for (let number = 0; highest !== undefined && number <= highest + 2; number++) {
+  let last: { readonly identity: string; readonly number: number } | undefined;
+  for (let number = 0; number <= highest + 1; number++) {
     const part = await openPart(numbered(path, number));
     if (part === undefined) continue;
-    if (parts.some(({ identity }) => identity === part.identity)) await part.handle.close();
-    else parts.push(part);
+    if (last === undefined || (await identityOf(numbered(path, last.number))) === last.identity) {
+      parts.push(part);
+      last = { identity: part.identity, number };
+      continue;
+    }
+    // The one before was renamed meanwhile: what stands here may be newer. We go on from where that one is now.
+    await part.handle.close();
+    const moved = await findAbove(path, last);
+    // Removed, and all that is older with it.
+    if (moved === undefined) break;
+    highest += moved - last.number;
+    last = { identity: last.identity, number: moved };
+    number = moved;
   }
   return parts.toReversed();
+}
+
+/** Where a file is that was renamed since it had this number; undefined when it is gone. */
+async function findAbove(
+  path: string,
+  { identity, number }: { readonly identity: string; readonly number: number },
+): Promise<number | undefined> {
+  for (let tries = 0; tries < 3; tries++) {
+    const highest = (await logNumbers(path)).at(-1) ?? 0;
+    for (let at = number + 1; at <= highest + 2; at++) {
+      if ((await identityOf(numbered(path, at))) === identity) return at;
+    }
+  }
+  return undefined;
 }
 
 /** What comes after a file of a log. */
