@@ -92,7 +92,7 @@ if (wants("unit")) {
 }
 if (wants("integration") && built) {
   runner.heading("integration tests");
-  await runner.files(["test/integration/**/*.test.ts", "test/fault/**/*.test.ts"], filters, 400_000, 2);
+  await runner.files(["test/integration/**/*.test.ts"], filters, 400_000, 2);
 }
 if (wants("long") && built) {
   runner.heading("long tests");

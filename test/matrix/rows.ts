@@ -28,7 +28,7 @@ export interface Row {
 }
 
 /** The tests that run in a row unless it says otherwise. */
-export const allFiles: readonly string[] = ["test/integration/**/*.test.ts", "test/fault/**/*.test.ts"];
+export const allFiles: readonly string[] = ["test/integration/**/*.test.ts", "test/long/**/*.test.ts"];
 
 /** A command and its environment. */
 export interface Wrapped {

@@ -8,6 +8,9 @@ import { allProcesses, descendantsOf } from "../process.ts";
 import type { Scope } from "../scope.ts";
 import { add, readJunit, type Tally } from "./tally.ts";
 
+/** For a test that names no limit of its own, in milliseconds: two busy files share the processors, and bun's is 5 s. */
+const TEST_LIMIT_MS = 60_000;
+
 /** Output and end of a program. */
 interface Ended {
   exitCode: number;
@@ -82,7 +85,10 @@ export class Runner {
     const begun = performance.now();
     const junit = join(this.#scope.dir, `junit-${++this.#junits}.xml`);
     const reporter = ["--reporter=junit", `--reporter-outfile=${junit}`];
-    const ended = await this.#run([process.execPath, "test", ...reporter, `./${path}`], timeout);
+    const ended = await this.#run(
+      [process.execPath, "test", `--timeout=${TEST_LIMIT_MS}`, ...reporter, `./${path}`],
+      timeout,
+    );
     const counted = existsSync(junit) ? readJunit(readFileSync(junit, "utf8")) : undefined;
     const tally = counted ?? { passed: 0, failed: 1, skipped: 0 };
     const reasons = ended.output
