@@ -10,7 +10,7 @@ export function testUnless(
   reason: string | undefined,
   name: string,
   body: () => void | Promise<void>,
-  timeout = 5_000,
+  timeout = 60_000,
 ): void {
   if (reason === undefined) {
     test(name, body, timeout);
