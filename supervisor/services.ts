@@ -76,7 +76,10 @@ export function registerServices(server: GrpcServer, rooms: Rooms): void {
       introspectionService({
         uuid: daemonUuid(config.root),
         pidNamespace: pidNamespace(),
-        plugins: plugins({ root: config.root, state: config.state, snapshotters, gc: config.gc }),
+        plugins: plugins({
+          ...{ root: config.root, state: config.state, snapshotters, gc: config.gc },
+          defaultSnapshotter: config.snapshotter.default,
+        }),
         runtimeInfo: (runtime, options) => tasks.runtimeInfo(runtime, options),
       }),
     )

@@ -33,6 +33,7 @@ export async function placeOf(api: Api): Promise<Place> {
   const metadata = find(METADATA)?.exports;
   const isBerthd = metadata?.["path"]?.endsWith("/berth.db") ?? false;
   const works = plugins.filter(({ type, initErr }) => type === SNAPSHOTTER && !initErr).map(({ id }) => id ?? "");
+  const configured = (isBerthd && metadata?.["snapshotter"]) || "";
   const own = content === undefined ? ROOT : dirname(content);
   return {
     // Beside what containerd keeps itself, what is ours has a directory.
@@ -41,7 +42,7 @@ export async function placeOf(api: Api): Promise<Place> {
     isBerthd,
     snapshotter:
       process.env["CONTAINERD_SNAPSHOTTER"] ||
-      preferred.find((name) => works.includes(name)) ||
+      [configured, ...preferred].find((name) => works.includes(name)) ||
       works[0] ||
       "overlayfs",
   };

@@ -24,6 +24,8 @@ export interface SnapshotterPlugin {
 export interface PluginsOptions {
   readonly root: string;
   readonly state: string;
+  /** The snapshotter of an image whose client names none. */
+  readonly defaultSnapshotter: string;
   readonly snapshotters: readonly SnapshotterPlugin[];
   /** When garbage is collected. */
   readonly gc: {
@@ -69,7 +71,12 @@ export function plugins(options: PluginsOptions): Plugin[] {
       type: metadata,
       id: "bolt",
       requires: [content, event, types.snapshotter],
-      exports: { policy: "shared", path: join(options.root, "berth.db"), state: options.state },
+      exports: {
+        policy: "shared",
+        path: join(options.root, "berth.db"),
+        state: options.state,
+        snapshotter: options.defaultSnapshotter,
+      },
     },
     { type: gc, id: "scheduler", requires: [metadata], exports: gcExports(options.gc) },
     { type: types.differ, id: "walking", requires: [metadata], platforms },
