@@ -1,7 +1,7 @@
 /**
  * Encodes and decodes messages from rows of data. pbjs writes three functions for every message, and a process pays for
  * each in memory and at load whether it is called or not; a row is a string and a few numbers, read at first use. What
- * comes out is what pbjs' static code gives, which test/unit/proto/codec.test.ts holds against it.
+ * comes out is what pbjs' static code gives, which test/fuzz/codec.test.ts holds against it.
  */
 
 import { Reader, util, Writer } from "protobufjs/minimal.js";

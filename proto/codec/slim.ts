@@ -1,6 +1,6 @@
 /**
  * Takes out of protobufjs, in a compiled program, what our messages never use. For builds: in what runs from source
- * nothing is replaced. test/unit/proto/codec.test.ts holds messages of both ways against pbjs' static code.
+ * nothing is replaced. test/fuzz/codec.test.ts holds messages of both ways against pbjs' static code.
  */
 
 import { dirname, join } from "node:path";

@@ -2,12 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import protobuf from "protobufjs";
-import { modules, parse, runPbjs } from "../../../proto/codec/pbjs.ts";
-import { moduleText } from "../../../proto/codec/rows.ts";
-import { slimProtobufjs, withoutLong } from "../../../proto/codec/slim.ts";
+import { modules, parse, runPbjs } from "../../proto/codec/pbjs.ts";
+import { moduleText } from "../../proto/codec/rows.ts";
+import { slimProtobufjs, withoutLong } from "../../proto/codec/slim.ts";
 import { everything, properties, random, snapshot } from "./codec-messages.ts";
 
-const root = join(import.meta.dir, "../../..");
+const root = join(import.meta.dir, "../..");
 const runtime = join(root, "proto/codec/message.ts");
 const minimal = join(root, "node_modules/protobufjs/minimal.js");
 
@@ -273,7 +273,7 @@ describe("rows give what the static code of pbjs gives", () => {
   });
 
   test("enums have names by number, which nothing enumerates", async () => {
-    const { containerd } = await import("../../../proto/gen/shim.js");
+    const { containerd } = await import("../../proto/gen/shim.js");
     const { LogLevel } = containerd.runtime.bootstrap.v1;
     expect(LogLevel.LOG_LEVEL_DEBUG).toBe(-4);
     expect(LogLevel[-4]).toBe("LOG_LEVEL_DEBUG");
