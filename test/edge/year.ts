@@ -115,7 +115,7 @@ const fullDisk: Step = {
     expect(pulled.exitCode).not.toBe(0);
     expect(pulled.stderr).toMatch(/no room|full|space|watermark|critical/i);
     const refused = await machine.berth(["run", "--rm", "--network", "none", node.image(node.version), "true"]);
-    expect(`${refused.exitCode} ${refused.stderr}`).toMatch(/^125 .*no room left/s);
+    expect(`${refused.exitCode} ${refused.stderr}`).toMatch(/^125 .*(?:no room left|no room for new containers)/s);
     await machine.ask(["rm", "-f", "spare"]);
     expect((await node.states()).has("spare")).toBe(false);
     for (const [id, state] of await node.states()) {
