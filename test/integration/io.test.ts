@@ -591,7 +591,7 @@ suite.test(
   { timeout: 60_000 },
 );
 
-const long = process.env["BERTH_LONG"] ? undefined : "takes minutes, stdio.test.ts has 200: set BERTH_LONG=1";
+const long = process.env["BERTH_LONG"] ? undefined : "takes minutes, test/long/stdio.test.ts has 200: set BERTH_LONG=1";
 suite.test(
   "R17 the output of 1000 containers of one moment is never lost",
   async (context) => {
