@@ -43,7 +43,7 @@ export async function openAll(path: string): Promise<LogPart[]> {
       last = { identity: part.identity, number };
       continue;
     }
-    // The one before was renamed meanwhile: what stands here may be newer. We go on from where that one is now.
+    // (It is open: nothing else can have its inode.) The one before was renamed meanwhile: what stands here may be newer. We go on from where that one is now.
     await part.handle.close();
     const moved = await findAbove(path, last);
     // Removed, and all that is older with it.
@@ -62,6 +62,7 @@ async function findAbove(
 ): Promise<number | undefined> {
   for (let tries = 0; tries < 3; tries++) {
     const highest = (await logNumbers(path)).at(-1) ?? 0;
+    // Upwards it is met, unless it has come beyond what the list had: then a new list has it.
     for (let at = number + 1; at <= highest + 2; at++) {
       if ((await identityOf(numbered(path, at))) === identity) return at;
     }

@@ -175,6 +175,9 @@ suite.test("a container in the background is listed, entered, held, changed and 
   expect(missing.exitCode).toBe(127);
   // Once: runc says it on the stream of the process, and in its answer.
   expect(missing.stderr.match(/executable file not found/g)).toHaveLength(1);
+  // More than is held until the start is known.
+  const much = await cli.run(["exec", name, "sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 3"]);
+  expect([much.exitCode, much.stderr.length]).toEqual([3, 1_000_000]);
   await cli.must("pause", name);
   expect(await cli.must("ps", "--format", "{{.Status}}")).toContain("(Paused)");
   await cli.must("unpause", name);
