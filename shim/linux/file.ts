@@ -27,6 +27,7 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
 const F_SETPIPE_SZ = 1031;
+const F_GETPIPE_SZ = 1032;
 const F_ADD_SEALS = 1033;
 const SEAL_SHRINK_AND_GROW = 2 | 4;
 
@@ -344,6 +345,11 @@ export function unreadBytes(fd: number): number {
 /** Asks for a pipe buffer of this many bytes; the kernel may refuse (limits of a user), which costs speed only. */
 export function setPipeSize(fd: number, bytes: number): void {
   libc.fcntl(fd, F_SETPIPE_SZ, bytes);
+}
+
+/** The bytes that the buffer of a pipe can hold when its writers fill each page. @throws ErrnoError */
+export function pipeSize(fd: number): number {
+  return check(libc.fcntl(fd, F_GETPIPE_SZ, 0), "fcntl", fd);
 }
 
 /** Gives the open file to a user and a group. @throws ErrnoError */
