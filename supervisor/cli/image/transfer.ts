@@ -30,7 +30,7 @@ import { shown } from "../output/escape.ts";
 import { interruptible } from "../output/interrupt.ts";
 import { noProgress, type ProgressView, progressView } from "../output/progress.ts";
 import { print } from "../output/terminal.ts";
-import { withoutTransfer } from "./advice.ts";
+import { registryAdvice, withoutTransfer } from "./advice.ts";
 import { credentialsFor, credentialsOfFlag } from "./credentials.ts";
 import { putImage } from "./records.ts";
 
@@ -217,43 +217,6 @@ export function hostsDirectoryOf(
 function advised(error: unknown, reference: string, verb: "pull" | "push"): unknown {
   if (!(error instanceof Error) || error.name === "ExitStatus") return error;
   const text = messageOf(error);
-  const host = parseHost(reference);
-  const advice = adviceFor(text, host, verb);
+  const advice = registryAdvice(text, reference, verb);
   return advice === undefined ? error : new Error(`${shown(text)}\n${advice}`);
-}
-
-function adviceFor(text: string, host: string, verb: "pull" | "push"): string | undefined {
-  if (/unauthorized|authorization failed|401|no basic auth credentials|insufficient_scope|denied|403/i.test(text)) {
-    return `check the name, or log in: berth login ${host}`;
-  }
-  if (/not found|404|manifest unknown/i.test(text)) {
-    return verb === "pull"
-      ? `check the name and the tag: ${host} does not have it`
-      : `check the name of the repository at ${host}`;
-  }
-  if (/certificate|x509|self.signed|unable to verify/i.test(text)) {
-    return `add the registry's certificate to /etc/berth/certs.d/${host}/ca.crt, or use --insecure to trust whoever answers`;
-  }
-  if (/server gave HTTP response to HTTPS|wrong version number|EPROTO|ssl/i.test(text)) {
-    return `${host} may speak plain HTTP: --plain-http uses it`;
-  }
-  if (
-    /no such host|ENOTFOUND|EAI_AGAIN|lookup|ECONNREFUSED|refused|timed? ?out|unreachable|no answer|connect/i.test(text)
-  ) {
-    return `is the network up, and is ${host} right? what was fetched is kept: the same command goes on from there`;
-  }
-  if (/no match for platform|no manifest|filtered out/i.test(text)) {
-    return "the image is not made for this platform: --platform chooses another";
-  }
-  if (/no space left|ENOSPC|disk/i.test(text))
-    return "the disk is full: berth system df shows what could go, berth prune removes it";
-  return undefined;
-}
-
-function parseHost(reference: string): string {
-  try {
-    return parseDockerName(reference).domain;
-  } catch {
-    return reference.split("/", 1)[0] ?? reference;
-  }
 }
