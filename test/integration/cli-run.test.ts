@@ -236,6 +236,55 @@ suite.test("signals to berth run go to the container", async ({ daemon, id }) =>
   expect(text).toBe("ready\ngot it\n");
 });
 
+suite.test(
+  "attach to what was run with -d: its output from then on, signals, and its exit status",
+  async ({ daemon, id }) => {
+    const cli = new Cli(daemon);
+    const name = id();
+    const script = "trap 'echo bye; echo gone >&2; exit 7' TERM; echo before; while :; do sleep 0.1; echo line; done";
+    await cli.must("run", "-d", ...alone, "--name", name, imageName, "sh", "-c", script);
+    await waitFor("the first lines", async () => (await cli.must("logs", name)).includes("line"));
+    const child = cli.spawn(["attach", name]);
+    const text = { out: "", err: "" };
+    const read = async (stream: ReadableStream<Uint8Array>, key: "out" | "err") => {
+      const decoder = new TextDecoder();
+      for await (const chunk of stream) text[key] += decoder.decode(chunk);
+    };
+    const reading = Promise.all([read(child.stdout, "out"), read(child.stderr, "err")]);
+    await waitFor("a line", () => text.out.includes("line\nline\n"));
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(7);
+    await reading;
+    expect(text.out).toMatch(/^(line\n)+bye\n$/);
+    expect(text.err).toBe("gone\n");
+    const ended = await cli.run(["attach", name]);
+    expect([ended.exitCode, ended.stderr]).toEqual([1, expect.stringContaining("does not run")]);
+    const mute = id();
+    await cli.must("run", "-d", ...alone, "--log-driver", "none", "--name", mute, imageName, "sleep", "1000");
+    const refused = await cli.run(["attach", mute]);
+    expect([refused.exitCode, refused.stderr]).toEqual([1, expect.stringContaining("goes to nowhere")]);
+    // A person is told why nothing can be typed; Ctrl-C is a signal to the container, and --sig-proxy=false keeps it here.
+    const third = id();
+    await cli.must(
+      "run",
+      "-d",
+      ...alone,
+      "--name",
+      third,
+      imageName,
+      "sh",
+      "-c",
+      "while :; do echo tick; sleep 0.1; done",
+    );
+    const screen = cli.screen(["attach", "--sig-proxy=false", third]);
+    await screen.type("", /berth exec -it[\s\S]*tick/);
+    await screen.type("\x03");
+    expect(await screen.exited).not.toBe(0);
+    expect(await cli.must("ps", "-q")).toContain(third);
+    await cli.must("rm", "-f", name, mute, third);
+  },
+);
+
 suite.test("on a terminal: a size, keys that leave it, and a way back", async ({ daemon, id }) => {
   const cli = new Cli(daemon);
   const name = id();

@@ -28,7 +28,7 @@ const GIVEN_UP_MS = 3000;
 
 /** Prints the log of a container. @throws ContainerdError */
 export async function logs({ api, namespace }: Connection, id: string, flags: LogsFlags): Promise<number> {
-  const uri = await uriOf(api, namespace, await containerOf(api, namespace, id));
+  const uri = await logUriOf(api, namespace, await containerOf(api, namespace, id));
   const reader = readerOf(uri);
   if (reader === undefined) {
     throw failedPrecondition(
@@ -40,7 +40,7 @@ export async function logs({ api, namespace }: Connection, id: string, flags: Lo
   const [since, until] = [momentOf("--since", flags.since)?.getTime(), momentOf("--until", flags.until)];
   const span = { since, until: until?.getTime() };
   const tail = flags.tail === undefined || flags.tail === "all" ? undefined : integerOf("--tail", flags.tail);
-  const printer = new Printer(flags.timestamps ?? false);
+  const printer = new LogPrinter(flags.timestamps);
   await interruptible(async (signal) => {
     const finished = flags.follow ? followed(api, namespace, id, until, signal) : undefined;
     // Lines are counted among those of the time that is asked for: with both, all are looked at.
@@ -65,8 +65,8 @@ export async function logs({ api, namespace }: Connection, id: string, flags: Lo
   return 0;
 }
 
-/** The URI of a container's log: by its labels, or by the streams of its task. */
-async function uriOf(api: Api, namespace: string, container: ContainerMessage): Promise<string> {
+/** The URI of a container's log, empty when it has none: by its labels, or by the streams of its task. */
+export async function logUriOf(api: Api, namespace: string, container: ContainerMessage): Promise<string> {
   const own = container.labels ?? {};
   const named = own[labels.log] || own[labels.restart.logUri];
   if (named) return named;
@@ -75,12 +75,13 @@ async function uriOf(api: Api, namespace: string, container: ContainerMessage): 
 }
 
 /** Writes entries to the streams that they came from. */
-class Printer {
+export class LogPrinter {
   readonly #withTimes: boolean;
   /** The last entry of each stream was a part of a line. */
   readonly #inLine = { stdout: false, stderr: false };
 
-  constructor(withTimes: boolean) {
+  /** @param withTimes each line begins with its time */
+  constructor(withTimes = false) {
     this.#withTimes = withTimes;
   }
 

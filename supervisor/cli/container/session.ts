@@ -51,13 +51,14 @@ export const toStderr: Take = async (bytes) => {
 /** One session. Open it when the process exists, and begin before it runs. */
 export class Session {
   readonly #options: SessionOptions;
-  readonly #streams: Streams;
+  readonly #streams: Streams | undefined;
   readonly #detached = Promise.withResolvers<SessionEnd>();
   readonly #cleanups: (() => void)[] = [];
   #exited: Promise<SessionEnd> | undefined;
   #insisted = 0;
 
-  constructor(options: SessionOptions, streams: Streams) {
+  /** @param streams of the process; without them, output is somebody else's and nothing goes in */
+  constructor(options: SessionOptions, streams?: Streams) {
     this.#options = options;
     this.#streams = streams;
   }
@@ -74,14 +75,14 @@ export class Session {
   started(): void {
     const { tty, stdin } = this.#options;
     // Not before: a shim may open them as late as that.
-    this.#streams.release();
+    this.#streams?.release();
     if (tty) this.#followSize();
-    if (!stdin) return;
+    if (!stdin || this.#streams === undefined) return;
     if (tty && process.stdin.isTTY) {
       process.stdin.setRawMode(true);
       this.#cleanups.push(() => process.stdin.setRawMode(false));
     }
-    void this.#copyInput();
+    void this.#copyInput(this.#streams);
   }
 
   /** Resolves when the process has ended, or was left. @throws CallError */
@@ -120,18 +121,18 @@ export class Session {
     }
   }
 
-  async #copyInput(): Promise<void> {
+  async #copyInput(streams: Streams): Promise<void> {
     const { api, namespace, id, execId, tty, detachKeys } = this.#options;
     const keys = new DetachKeys(tty ? detachKeys : []);
     for await (const chunk of process.stdin) {
       const { bytes, isDetached } = keys.take(chunk as Uint8Array);
-      if (bytes.length > 0 && !(await this.#streams.write(bytes))) return;
+      if (bytes.length > 0 && !(await streams.write(bytes))) return;
       if (isDetached) {
         this.#detached.resolve({ kind: "detached" });
         return;
       }
     }
-    this.#streams.closeInput();
+    streams.closeInput();
     await api.call(TASKS, "CloseIO", { containerId: id, execId, stdin: true }, { namespace }).catch(() => undefined);
   }
 
