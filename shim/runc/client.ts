@@ -2,6 +2,7 @@
 
 import { deadlines } from "../../proto/deadlines.ts";
 import { close, memoryFile, O, open, position, readInto, rewind } from "../linux/file.ts";
+import { isInitramfs } from "../linux/initramfs.ts";
 import { findProgram } from "../linux/program.ts";
 import type { Capture, Exit, Reaper, Watched } from "../linux/reaper.ts";
 import { lastLogError, lastPrinted, RuncError } from "./error.ts";
@@ -67,7 +68,7 @@ export class Runc {
     },
   ): Promise<void> {
     const args = ["create", "--bundle", options.bundle, "--pid-file", options.pidFile];
-    if (options.noPivot) args.push("--no-pivot");
+    if (options.noPivot || isInitramfs()) args.push("--no-pivot");
     if (options.noNewKeyring) args.push("--no-new-keyring");
     if (options.consoleSocket !== undefined) args.push("--console-socket", options.consoleSocket);
     await this.#run([...args, id], {
@@ -95,7 +96,7 @@ export class Runc {
   ): Promise<void> {
     const args = ["restore", "--image-path", options.imagePath, "--work-path", options.workPath];
     args.push("--detach", "--no-subreaper", "--bundle", options.bundle, "--pid-file", options.pidFile);
-    if (options.noPivot) args.push("--no-pivot");
+    if (options.noPivot || isInitramfs()) args.push("--no-pivot");
     if (options.consoleSocket !== undefined) args.push("--console-socket", options.consoleSocket);
     await this.#run([...args, id], {
       ...(options.stdio === undefined ? {} : { stdio: options.stdio }),
