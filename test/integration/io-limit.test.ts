@@ -37,7 +37,8 @@ impatient.test(
     ]);
     const took = performance.now() - begun;
     expect(took).toBeGreaterThan(2000);
-    expect(took).toBeLessThan(5000);
+    // Three shims start in this time, on a machine that may be slow; without the limit it were 30 s.
+    expect(took).toBeLessThan(15_000);
     expect(logger).toMatchObject({ code: 4 });
     expect(logger.message).toContain("is not ready after 2 s");
     expect(fifo).toMatchObject({ code: 4 });
