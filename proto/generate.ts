@@ -39,20 +39,23 @@ function declarations(text: string): string {
   return text.replace('import Long = require("long");', long);
 }
 
+/** Makes one module. */
+async function generate(temporary: string, name: string, files: readonly string[]): Promise<void> {
+  const target = join(temporary, `${name}.js`);
+  const types = join(temporary, `${name}.d.ts`);
+  await runPbjs(target, `berth-${name}`, files);
+  writeFileSync(target, moduleText(parse(files), "../codec/message.ts"));
+  writeFileSync(types, declarations(readFileSync(types, "utf8")));
+  renameSync(types, join(out, `${name}.d.ts`));
+  renameSync(target, join(out, `${name}.js`));
+}
+
 if (!isFresh()) {
   mkdirSync(out, { recursive: true });
   // Whole files only take the place of old ones: tests and builds may be reading them.
   const temporary = mkdtempSync(join(out, "tmp-"));
   try {
-    for (const [name, files] of Object.entries(modules)) {
-      const target = join(temporary, `${name}.js`);
-      const types = join(temporary, `${name}.d.ts`);
-      runPbjs(target, `berth-${name}`, files);
-      writeFileSync(target, moduleText(parse(files), "../codec/message.ts"));
-      writeFileSync(types, declarations(readFileSync(types, "utf8")));
-      renameSync(types, join(out, `${name}.d.ts`));
-      renameSync(target, join(out, `${name}.js`));
-    }
+    await Promise.all(Object.entries(modules).map(([name, files]) => generate(temporary, name, files)));
     const daemon = parse(modules["supervisor"] ?? []);
     for (const [end, text] of [
       ["d.ts", serviceDeclarations(daemon, "./supervisor.js")],

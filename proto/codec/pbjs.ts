@@ -90,8 +90,8 @@ const flags = ["--no-verify", "--no-convert", "--no-delimited", "--no-typeurl", 
  * @param name under which pbjs keeps the module's types: two modules of one name get into each other's way
  * @throws Error when pbjs fails
  */
-export function runPbjs(target: string, name: string, files: readonly string[]): void {
-  const { exitCode, stderr } = Bun.spawnSync(
+export async function runPbjs(target: string, name: string, files: readonly string[]): Promise<void> {
+  const pbjs = Bun.spawn(
     [
       join(root, "../node_modules/.bin/pbjs"),
       ...["-t", "static-module", "-w", "esm", "--dts", "-r", name, "-p", root, "-o", target],
@@ -100,5 +100,6 @@ export function runPbjs(target: string, name: string, files: readonly string[]):
     ],
     { cwd: root, stdout: "inherit", stderr: "pipe" },
   );
+  const [exitCode, stderr] = await Promise.all([pbjs.exited, new Response(pbjs.stderr).text()]);
   if (exitCode !== 0) throw new Error(`pbjs failed on ${name} with status ${exitCode}: ${stderr}`);
 }

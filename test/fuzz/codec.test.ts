@@ -66,7 +66,7 @@ beforeAll(async () => {
   types = collect(reflected);
 
   const pbjsPath = join(directory, "pbjs.js");
-  runPbjs(pbjsPath, "berth-codec-test", files);
+  await runPbjs(pbjsPath, "berth-codec-test", files);
   writeFileSync(pbjsPath, readFileSync(pbjsPath, "utf8").replace('"protobufjs/minimal.js"', JSON.stringify(minimal)));
   const oursPath = join(directory, "ours.js");
   writeFileSync(oursPath, moduleText(reflected, runtime));
