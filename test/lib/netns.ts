@@ -16,9 +16,10 @@ export function whyNoNetworks(): string | undefined {
   for (const program of ["ip", "iptables", "nsenter", "unshare"]) {
     if (Bun.which(program) === null) return `${program} is not installed`;
   }
-  return Bun.which("bridge", { PATH: "/usr/lib/cni" }) === null
-    ? "containernetworking-plugins is not installed"
-    : undefined;
+  if (Bun.which("bridge", { PATH: "/usr/lib/cni" }) === null) return "containernetworking-plugins is not installed";
+  // User-Mode Linux has none: nothing can be made there.
+  const { exitCode, stderr } = Bun.spawnSync(["unshare", "--net", "iptables", "-t", "nat", "-N", "TRY"]);
+  return exitCode === 0 ? undefined : `iptables does not work here: ${stderr.toString().trim().split("\n")[0]}`;
 }
 
 /** A network namespace of a test. */
