@@ -116,7 +116,6 @@ async function make(making: Making): Promise<CreatedContainer> {
     });
     undo.push(() => removeVolumes(volumes, resolved.anonymous));
     const networked = await prepareNetwork(paths, network);
-    undo.push(() => releaseNetwork(paths, namespace, id));
     const seccomp = seccompOf(options.securityOpt ?? []);
     const spec = buildSpec({
       ...{ namespace, id, options, image: image.defaults, user, network: networked },
@@ -131,8 +130,6 @@ async function make(making: Making): Promise<CreatedContainer> {
       network: networked.labels,
       anonymousVolumes: resolved.anonymous,
     });
-    mkdirSync(logDirectory(place, namespace, id), { recursive: true, mode: 0o750 });
-    undo.push(() => rmSync(logDirectory(place, namespace, id), { recursive: true, force: true }));
     const container = {
       id,
       labels,
@@ -143,6 +140,12 @@ async function make(making: Making): Promise<CreatedContainer> {
       snapshotKey: key,
     };
     await api.call(CONTAINERS, "Create", { container }, { namespace, lease });
+    undo.push(() => api.call(CONTAINERS, "Delete", { id }, { namespace }));
+    // What is found by the id alone comes after the record: until then another may be making a container of this name.
+    undo.push(() => releaseNetwork(paths, namespace, id));
+    networked.makeFiles();
+    undo.push(() => rmSync(logDirectory(place, namespace, id), { recursive: true, force: true }));
+    mkdirSync(logDirectory(place, namespace, id), { recursive: true, mode: 0o750 });
     return { id, warnings };
   } catch (error) {
     for (const step of undo.reverse()) {

@@ -42,9 +42,13 @@ export async function removeContainer(
   else if (task !== undefined) await stopContainer(api, namespace, id, { signal: "KILL", timeoutMs: 5000 });
   if (task !== undefined) removeFifos(task.stdout);
   const place = await placeOf(api);
+  // With its record the name is free: what is found by the name alone goes before, lest it be the next one's.
+  const problem: unknown = await removeNamed(place, namespace, id).catch((error: unknown) => error);
   await api.call(CONTAINERS, "Delete", { id }, { namespace });
   await removeSnapshot(api, namespace, container);
-  await removeRest(place, namespace, container, volumes);
+  if (volumes) removeVolumes(new Volumes(place.root, namespace), anonymousVolumes(container));
+  // What is left of a network is the collector's; the container is gone.
+  if (problem !== undefined) throw problem;
 }
 
 async function removeSnapshot(api: Api, namespace: string, container: ContainerMessage): Promise<void> {
@@ -57,21 +61,13 @@ async function removeSnapshot(api: Api, namespace: string, container: ContainerM
   }
 }
 
-/** What is kept beside the daemon's records. */
-async function removeRest(
-  place: Place,
-  namespace: string,
-  container: ContainerMessage,
-  volumes: boolean,
-): Promise<void> {
-  const id = container.id ?? "";
-  const { root } = place;
-  await releaseNetwork(networkPaths(root), namespace, id);
+/** What is kept beside the daemon's records under a container's name. */
+async function removeNamed(place: Place, namespace: string, id: string): Promise<void> {
+  await releaseNetwork(networkPaths(place.root), namespace, id);
   // A log that the user has put elsewhere is the user's.
   for (const directory of [logDirectory(place, namespace, id), ringDirectory(place, namespace, id)]) {
     rmSync(directory, { recursive: true, force: true });
   }
-  if (volumes) removeVolumes(new Volumes(root, namespace), anonymousVolumes(container));
 }
 
 /** Names of the volumes that are a container's own. */

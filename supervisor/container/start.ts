@@ -4,10 +4,13 @@ import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { failedPrecondition, messageOf } from "../../proto/errdefs.ts";
 import type { Api } from "../client/api.ts";
+import { hasFiles, restoreFiles } from "../network/files.ts";
+import { networkPaths } from "../network/paths.ts";
 import { removeFifos } from "./fifos.ts";
 import { labels } from "./labels.ts";
 import { logFileOf } from "./log-uri.ts";
 import { specType } from "./oci.ts";
+import { placeOf } from "./place.ts";
 import {
   CONTAINERS,
   type ContainerMessage,
@@ -78,6 +81,7 @@ async function start(
   { stdio, onCreated }: StartOptions,
 ): Promise<{ pid: number }> {
   const id = container.id ?? "";
+  await restoreNetworkFiles(api, namespace, container);
   await createTask(api, namespace, container, stdio ?? detachedStdio(container));
   try {
     await onCreated?.();
@@ -88,6 +92,15 @@ async function start(
     await api.call(TASKS, "Delete", { containerId: id }, { namespace }).catch(() => undefined);
     throw error;
   }
+}
+
+/** The daemon is asked for its place only where something is missing. */
+async function restoreNetworkFiles(api: Api, namespace: string, container: ContainerMessage): Promise<void> {
+  const { mounts = [] } = specOf<{ mounts?: readonly { destination?: string; source?: string }[] }>(container);
+  const hosts = mounts.find(({ destination }) => destination === "/etc/hosts")?.source;
+  if (hosts === undefined || hasFiles(dirname(hosts))) return;
+  const { root } = await placeOf(api);
+  restoreFiles(networkPaths(root), namespace, container.id ?? "", container.spec?.value ?? undefined);
 }
 
 /** Output goes to the container's log; nobody writes to it. */

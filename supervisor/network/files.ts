@@ -12,12 +12,13 @@ import {
   openSync,
   readSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { type HostLine, hostsText } from "./hosts.ts";
-import { containerDir, type NetworkPaths } from "./paths.ts";
-import type { NetworkRequest } from "./request.ts";
+import { containerDir, fileNames, type NetworkPaths } from "./paths.ts";
+import { checkRequest, type NetworkRequest, networkKey } from "./request.ts";
 import { hostResolver, resolverFor, resolverText } from "./resolver.ts";
 import type { NetworkMode } from "./spec.ts";
 
@@ -25,8 +26,8 @@ import type { NetworkMode } from "./spec.ts";
 const MAX_HOSTS_BYTES = 256 << 10;
 
 /**
- * Makes the files of a container that is about to be made; the mounts of its spec need them. To be called again is
- * harmless. Containers of another's network have none of their own.
+ * Makes the files of a container that is on record and not started; the mounts of its spec need them. To be called again
+ * is harmless. Containers of another's network have none of their own.
  * @throws ContainerdError InvalidArgument; NodeJS.ErrnoException
  */
 export function prepareFiles(
@@ -43,6 +44,47 @@ export function prepareFiles(
   writeHosts(dir, [...own, ...extraLines(request, hasHostNetwork ? ["127.0.0.1"] : [])]);
   writeInPlace(join(dir, "hostname"), request.hostname === "" ? "" : `${request.hostname}\n`);
   writeResolver(dir, request, hasHostNetwork);
+}
+
+/** What of a container's spec tells of its files. */
+interface FilesSpec {
+  readonly mounts?: readonly { readonly source?: string }[];
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly hooks?: { readonly createRuntime?: readonly unknown[] };
+  readonly linux?: { readonly namespaces?: readonly { readonly type?: string; readonly path?: string }[] };
+}
+
+/**
+ * Makes the files of a container that is about to be started, where one is missing or empty: a power cut may have taken
+ * them, or their maker may have died before it made them. A container whose spec mounts none of its own is left alone.
+ * @param spec the OCI spec as JSON; one that is none is runc's to refuse
+ * @throws ContainerdError InvalidArgument; NodeJS.ErrnoException
+ */
+export function restoreFiles(
+  paths: Pick<NetworkPaths, "root">,
+  namespace: string,
+  id: string,
+  spec: Uint8Array | undefined,
+): void {
+  const dir = containerDir(paths, namespace, id);
+  if (spec === undefined || hasFiles(dir)) return;
+  let parsed: FilesSpec;
+  try {
+    parsed = JSON.parse(new TextDecoder().decode(spec)) as FilesSpec;
+  } catch {
+    return;
+  }
+  const { mounts, annotations, hooks, linux } = parsed;
+  const text = annotations?.[networkKey];
+  if (text === undefined || !mounts?.some(({ source }) => source === join(dir, "hosts"))) return;
+  const hasOwn = linux?.namespaces?.some(({ type, path }) => type === "network" && !path) ?? false;
+  const mode = hooks?.createRuntime?.length ? "cni" : hasOwn ? "none" : "host";
+  prepareFiles({ namespace, id, mode, request: checkRequest(JSON.parse(text)) }, paths);
+}
+
+/** True when all files are in a directory, and none is empty, as an interrupted write may leave it. */
+export function hasFiles(dir: string): boolean {
+  return fileNames.every((name) => (statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0) > 0);
 }
 
 /** The host name that a container's file has; empty when it has none. It may have written anything there. */

@@ -61,6 +61,9 @@ export function writeSettings(root: string, settings: NetworkSettings): void {
   if (readIfThere(path) !== text) writeDurably(path, text, 0o644);
 }
 
+/** Files that each container has, mounted at /etc. */
+export const fileNames: readonly string[] = ["hosts", "hostname", "resolv.conf"];
+
 /**
  * The executable that hooks are run by.
  * @throws never: from sources it is the one that the build makes

@@ -10,13 +10,22 @@ import { conflictText, freePorts, portConflicts } from "./ports.ts";
 import { checkRequest, type NetworkRequest } from "./request.ts";
 import { type NetworkOptions, type NetworkSpec, networkSpec } from "./spec.ts";
 
+/** A container's network as it was prepared. */
+export interface PreparedNetwork extends NetworkSpec {
+  /**
+   * Makes the container's files. Only once its record is there, which says whose the id is: of two that make a container
+   * of one name the other must find nothing to take away, nor may the end of an older one of that name.
+   */
+  readonly makeFiles: () => void;
+}
+
 /**
- * Makes what a container's network needs before the container is made: its files, and the default network when that is
- * the first to use it. Ports that somebody has already are refused here, not at the start.
+ * Makes what a container's network needs before the container is made: the default network when that is the first to use
+ * it. Ports that somebody has already are refused here, not at the start.
  * @returns what goes into its spec
  * @throws ContainerdError InvalidArgument; NotFound for a network; FailedPrecondition that says who has a port
  */
-export async function prepareNetwork(paths: NetworkPaths, options: NetworkOptions): Promise<NetworkSpec> {
+export async function prepareNetwork(paths: NetworkPaths, options: NetworkOptions): Promise<PreparedNetwork> {
   const { namespace, id, mode } = options;
   const request = withPorts(paths, checkRequest(options.request));
   if (mode === "cni") {
@@ -26,13 +35,15 @@ export async function prepareNetwork(paths: NetworkPaths, options: NetworkOption
     const [conflict] = portConflicts(wanted, readAttachments(paths), { namespace, id });
     if (conflict !== undefined) throw failedPrecondition(conflictText(conflict));
   }
-  const spec = networkSpec({ ...options, request }, paths);
-  prepareFiles({ ...options, request }, paths);
-  return spec;
+  const makeFiles = (): void => {
+    removeFiles(paths, namespace, id);
+    prepareFiles({ ...options, request }, paths);
+  };
+  return { ...networkSpec({ ...options, request }, paths), makeFiles };
 }
 
 /**
- * Takes away what a container's network has left: to be called when the container is removed, or was not made after all.
+ * Takes away what a container's network has left: to be called while its record is still there, so that all of it is its own.
  * @throws CniError when something of it cannot be released; the daemon tries that again
  */
 export async function releaseNetwork(paths: NetworkPaths, namespace: string, id: string): Promise<void> {

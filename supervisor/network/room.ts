@@ -15,10 +15,10 @@ import { type Family, single } from "../metrics/text.ts";
 import { readAttachments } from "./attachments.ts";
 import { readNetworks } from "./cni/directory.ts";
 import { readFailures } from "./failures.ts";
+import { removeFiles } from "./files.ts";
 import { collect, releaseDead } from "./gc.ts";
 import { checkNetworks, type NetworkProblem, type NetworkStatus, networkStatus } from "./inspect.ts";
 import { attachmentPath, type NetworkPaths, type NetworkSettings, networkPaths, writeSettings } from "./paths.ts";
-import { releaseNetwork } from "./prepare.ts";
 
 const { TaskDelete, ContainerDelete } = containerd.events;
 
@@ -129,10 +129,12 @@ export class NetworkRoom {
     this.#options.log.info("released the network of a container that ended without its hook", { namespace, id });
   }
 
-  /** A new container of the same id may be there already. */
+  /** A new container of the same id may be there already, or come and run while we wait for the lock. */
   async #removed(namespace: string, id: string): Promise<void> {
     if (this.#hasContainer(namespace, id)) return;
-    await releaseNetwork(this.paths, namespace, id);
+    // Not a moment later: files are made by whoever has a record.
+    removeFiles(this.paths, namespace, id);
+    await releaseDead(this.paths, namespace, id);
   }
 
   async #collect(): Promise<void> {

@@ -1,7 +1,7 @@
 /** The network's part of a container's OCI spec. Pure: {@link prepareFiles} of files.ts makes what the mounts need. */
 
 import { dirname } from "node:path";
-import { containerDir, hookExecutable, type NetworkPaths, netnsPath } from "./paths.ts";
+import { containerDir, fileNames, hookExecutable, type NetworkPaths, netnsPath } from "./paths.ts";
 import { type NetworkRequest, networkKey, requestLabel } from "./request.ts";
 
 /**
@@ -53,7 +53,7 @@ export function networkSpec(options: NetworkOptions, paths: NetworkPaths): Netwo
   const { namespace, id, mode, request } = options;
   const other = mode.startsWith("container:") ? mode.slice("container:".length) : undefined;
   const dir = containerDir(paths, namespace, other ?? id);
-  const mounts = ["hosts", "hostname", "resolv.conf"].map((name) => ({
+  const mounts = fileNames.map((name) => ({
     destination: `/etc/${name}`,
     type: "bind",
     source: `${dir}/${name}`,

@@ -7,6 +7,8 @@ import type { GrpcServer } from "../grpc/server.ts";
 import { HealthRoom } from "../health/room.ts";
 import { healthFamilies } from "../metrics/health.ts";
 import type { Family } from "../metrics/text.ts";
+import { restoreFiles } from "../network/files.ts";
+import { networkPaths } from "../network/paths.ts";
 import type { Rooms } from "../services.ts";
 import { AutoRemove } from "./auto-remove.ts";
 import { RestartMonitor } from "./monitor.ts";
@@ -31,6 +33,7 @@ export class UpkeepRoom {
     const monitor: RestartMonitor = new RestartMonitor({
       ...{ tasks, sandboxes, containers, namespaces, snapshots, exchange, log, configuredOptions, parallel },
       backoff: { min, max, reset },
+      restoreFiles: (...what) => restoreFiles(networkPaths(config.root), ...what),
       health: (namespace, id) => health.status(namespace, id),
     });
     const label = async (namespace: string, id: string, labels: Record<string, string>): Promise<void> => {

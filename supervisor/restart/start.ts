@@ -19,6 +19,8 @@ export interface StartOptions {
   };
   /** Where shims of sandboxes are. */
   readonly sandboxes: Pick<Sandboxes, "serving">;
+  /** Makes what of the files that a spec mounts is missing. */
+  readonly restoreFiles: (namespace: string, id: string, spec: Uint8Array | undefined) => void;
   /** Options that are configured for a runtime, for containers that have none. */
   readonly configuredOptions: (runtime: string) => NewTask["options"];
 }
@@ -55,6 +57,7 @@ export async function startContainer(
   const { id, snapshotter, snapshotKey, sandbox } = container;
   const runtime = container.runtime?.name ?? "";
   await stopContainer(namespace, container, options);
+  options.restoreFiles(namespace, id, container.spec?.value ?? undefined);
   const rootfs = snapshotKey === "" ? [] : await snapshots.mounts(namespace, snapshotter, snapshotKey);
   await tasks.create(namespace, id, {
     spec: container.spec?.value ?? undefined,

@@ -1,8 +1,8 @@
 /** berth's verbs of containers on berthd, as a person uses them. */
 
 import { expect } from "bun:test";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { Berthd } from "../lib/berthd.ts";
 import { Cli } from "../lib/cli.ts";
 import type { Daemon } from "../lib/daemon.ts";
@@ -282,6 +282,40 @@ suite.test(
     expect(await screen.exited).not.toBe(0);
     expect(await cli.must("ps", "-q")).toContain(third);
     await cli.must("rm", "-f", name, mute, third);
+  },
+);
+
+suite.test(
+  "of several containers of one name that are run at once one runs, and nothing of it is taken",
+  async ({ daemon, id }) => {
+    const cli = new Cli(daemon);
+    const name = id();
+    for (let round = 0; round < 3; round++) {
+      const results = await Promise.all(
+        Array.from({ length: 4 }, () => cli.run(["run", "-d", ...alone, "--name", name, imageName, "sleep", "1000"])),
+      );
+      const failed = results.filter(({ exitCode }) => exitCode !== 0);
+      const told = failed.map(({ exitCode, stderr }) => [exitCode, /taken|exists|already/.test(stderr) ? "" : stderr]);
+      expect(told).toEqual(Array.from({ length: 3 }, () => [125, ""]));
+      expect(await cli.must("exec", name, "cat", "/etc/hosts", "/etc/hostname")).toContain(name);
+      expect(await cli.must("inspect", "--format", "{{.State.Status}}", name)).toBe("running");
+      expect(existsSync(dirname(await cli.must("inspect", "--format", "{{.LogPath}}", name)))).toBe(true);
+      // The name is free at once, whatever of the last one is still being taken away.
+      await cli.must("rm", "-f", name);
+    }
+    expect(await leftovers(daemon)).toEqual([]);
+  },
+);
+
+suite.test(
+  "R25: a container whose network files a power cut has taken starts with new ones",
+  async ({ daemon, id }) => {
+    const cli = new Cli(daemon);
+    const name = id();
+    await cli.must("create", ...alone, "--name", name, imageName, "cat", "/etc/hosts");
+    rmSync(join(daemon.root, "network/containers", daemon.namespace, name), { recursive: true });
+    expect(await cli.must("start", "-a", name)).toContain(name);
+    await cli.must("rm", name);
   },
 );
 

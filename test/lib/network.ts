@@ -44,6 +44,7 @@ export async function runNetworked(
   const paths = pathsOf(daemon);
   const full = { networks: [{ name: paths.defaultNetwork }], ports: [], hostname: id, ...request };
   const made = await prepareNetwork(paths, { namespace: daemon.namespace, id, mode, request: full });
+  made.makeFiles();
   const config = await writeSpec(daemon, id, command, (spec) => {
     spec.mounts.push(...made.mounts);
     const more = spec as unknown as Record<string, unknown>;

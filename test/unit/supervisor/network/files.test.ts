@@ -1,11 +1,12 @@
 /** hosts and resolv.conf of containers. */
 
 import { describe, expect, test } from "bun:test";
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { prepareFiles, removeFiles, writeHosts } from "../../../../supervisor/network/files.ts";
+import { prepareFiles, removeFiles, restoreFiles, writeHosts } from "../../../../supervisor/network/files.ts";
 import { hostsText } from "../../../../supervisor/network/hosts.ts";
+import { networkKey } from "../../../../supervisor/network/request.ts";
 import { parseResolver, resolverFor, resolverText } from "../../../../supervisor/network/resolver.ts";
 
 const request = {
@@ -86,5 +87,62 @@ describe("resolv.conf", () => {
       search: ["b", "c"],
       options: [],
     });
+  });
+});
+
+describe("files of a container that is started", () => {
+  const spec = (dir: string, id: string) =>
+    new TextEncoder().encode(
+      JSON.stringify({
+        mounts: [{ destination: "/etc/hosts", source: join(dir, id, "hosts") }],
+        annotations: { [networkKey]: JSON.stringify(request) },
+        hooks: { createRuntime: [{ path: "/bin/berth" }] },
+        linux: { namespaces: [{ type: "network" }] },
+      }),
+    );
+
+  test("are made where one is missing or empty, and left alone otherwise", () => {
+    const root = mkdtempSync(join(tmpdir(), "berth-network-"));
+    try {
+      const dir = join(root, "containers/default");
+      const path = (name: string) => join(dir, "web", name);
+      const restore = () => restoreFiles({ root }, "default", "web", spec(dir, "web"));
+      restore();
+      expect(readFileSync(path("hosts"), "utf8")).toContain("10.9.9.9\tregistry\n");
+      expect(readFileSync(path("hostname"), "utf8")).toBe("web\n");
+      for (const name of ["hosts", "hostname", "resolv.conf"]) {
+        const before = readFileSync(path(name), "utf8");
+        rmSync(path(name));
+        restore();
+        expect(readFileSync(path(name), "utf8")).toBe(before);
+        // As a power cut leaves a file whose content was not on the disk yet.
+        writeFileSync(path(name), "");
+        restore();
+        expect(readFileSync(path(name), "utf8")).toBe(before);
+      }
+      writeFileSync(path("hosts"), "1.1.1.1 own\n");
+      restore();
+      expect(readFileSync(path("hosts"), "utf8")).toBe("1.1.1.1 own\n");
+    } finally {
+      rmSync(root, { recursive: true });
+    }
+  });
+
+  test("are not made for a spec that mounts none, or another's, or is no JSON", () => {
+    const root = mkdtempSync(join(tmpdir(), "berth-network-"));
+    try {
+      const dir = join(root, "containers/default");
+      for (const bytes of [
+        undefined,
+        new TextEncoder().encode("{"),
+        new TextEncoder().encode("{}"),
+        spec(dir, "other"),
+      ]) {
+        restoreFiles({ root }, "default", "web", bytes);
+      }
+      expect(existsSync(dir)).toBe(false);
+    } finally {
+      rmSync(root, { recursive: true });
+    }
   });
 });
