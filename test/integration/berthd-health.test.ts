@@ -12,7 +12,7 @@ import { containerSuite, type TestContext } from "../lib/suite.ts";
 import { waitFor } from "../lib/wait.ts";
 
 const suite = containerSuite({}, (dir, namespace, options) => new Berthd(dir, namespace, options));
-const LONG = { timeout: 30_000 };
+const LONG = { timeout: 90_000 };
 
 type Labels = Record<string, string>;
 
