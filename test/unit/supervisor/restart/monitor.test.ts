@@ -87,6 +87,7 @@ class Paper {
         serving: (_: string, id: string) =>
           id === "" ? undefined : { id, endpoint: { version: 3, protocol: "ttrpc", address: `unix:///${id}` } },
       },
+      restoreFiles: () => {},
       configuredOptions: (runtime: string) => ({ type_url: `options of ${runtime}`, value: new Uint8Array([1]) }),
       containers: {
         get: (_: string, id: string) => {
