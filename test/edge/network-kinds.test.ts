@@ -9,6 +9,7 @@ import { connectOutside, makeNetnsBerthd, Netns, whyNoNetworks } from "../lib/ne
 import {
   addressOf,
   fetched,
+  fetchedFrom,
   fetchedIn,
   hostsOf,
   idle,
@@ -20,7 +21,6 @@ import {
   removeNetworked,
   runNetworked,
   serving,
-  servingHere,
 } from "../lib/network.ts";
 import { containerSuite } from "../lib/suite.ts";
 
@@ -60,13 +60,7 @@ suite.test(
       expect(hostsOf(daemon, client)).toContain(`${address}\t${web}\n`);
       expect(await fetchedIn(outside, "2001:db8::2", 8080)).toBe("six");
       expect(await fetchedIn(outside, "192.0.2.2", 8080)).toBe("six");
-      const server = Bun.spawn(outside.command(servingHere(daemon, "outside", 7000)), { stdin: "ignore" });
-      try {
-        expect(await fetched(daemon, client, "2001:db8::1", 7000)).toBe("outside");
-      } finally {
-        server.kill();
-        await server.exited;
-      }
+      expect(await fetchedFrom(daemon, client, { netns: outside, host: "2001:db8::1" }, "outside")).toBe("outside");
       await removeNetworked(daemon, web, client);
       expect(await leftOf(daemon)).toEqual(nothing);
       const rules = (await netns.run(["ip6tables", "-t", "nat", "-S"])).stdout;
@@ -115,13 +109,7 @@ suite.test(
       expect(await fetchedIn(outside, address, 80)).toBe("on the wire");
       expect(await fetched(daemon, client, web)).toBe("on the wire");
       expect(await inside(daemon, client, ["busybox", "ip", "route"])).toContain("default via 198.51.100.1");
-      const server = Bun.spawn(outside.command(servingHere(daemon, "beside", 7000)), { stdin: "ignore" });
-      try {
-        expect(await fetched(daemon, client, "198.51.100.1", 7000)).toBe("beside");
-      } finally {
-        server.kill();
-        await server.exited;
-      }
+      expect(await fetchedFrom(daemon, client, { netns: outside, host: "198.51.100.1" }, "beside")).toBe("beside");
       await removeNetworked(daemon, web, client);
       expect(await leftOf(daemon)).toEqual(nothing);
       await netns.run([builtBerth, "network", "rm", "lan"], { env: new Cli(daemon).env });

@@ -9,6 +9,7 @@ import {
   addressOf,
   expectError,
   fetched,
+  fetchedFrom,
   fetchedIn,
   getting,
   hostsOf,
@@ -22,7 +23,6 @@ import {
   removeNetworked,
   runNetworked,
   serving,
-  servingHere,
 } from "../lib/network.ts";
 import { containerSuite } from "../lib/suite.ts";
 import { waitFor } from "../lib/wait.ts";
@@ -48,13 +48,7 @@ suite.test(
       expect(hostsOf(daemon, web)).toContain(`${addressOf(daemon, client)}\t${client}\n`);
       expect(await inside(daemon, web, ["cat", "/etc/hosts"])).toContain(`\t${client}\n`);
 
-      const server = Bun.spawn(outside.command(servingHere(daemon, "outside", 7000)), { stdin: "ignore" });
-      try {
-        expect(await fetched(daemon, client, "192.0.2.1", 7000)).toBe("outside");
-      } finally {
-        server.kill();
-        await server.exited;
-      }
+      expect(await fetchedFrom(daemon, client, { netns: outside, host: "192.0.2.1" }, "outside")).toBe("outside");
       await removeNetworked(daemon, web);
       expect(hostsOf(daemon, client)).not.toContain(`\t${web}`);
       await removeNetworked(daemon, client);

@@ -97,7 +97,7 @@ export function serving(word: string): string[] {
 }
 
 /** The same on the host, out of a directory of the daemon's. */
-export function servingHere({ dir }: Daemon, word: string, port: number): string[] {
+function servingHere({ dir }: Daemon, word: string, port: number): string[] {
   const www = join(dir, "www");
   mkdirSync(www, { recursive: true });
   writeFileSync(join(www, "index.html"), `${word}\n`);
@@ -124,6 +124,22 @@ export function fetched(daemon: Daemon, id: string, host: string, port = 80): Pr
     `${host}:${port} from ${id}`,
     async () => (await inside(daemon, id, getting(host, port))) || undefined,
   );
+}
+
+/** What a container gets from a server in another namespace, which runs for as long and says a word. */
+export async function fetchedFrom(
+  daemon: Daemon,
+  id: string,
+  { netns, host }: { readonly netns: Netns; readonly host: string },
+  word: string,
+): Promise<string> {
+  const server = Bun.spawn(netns.command(servingHere(daemon, word, 7000)), { stdin: "ignore" });
+  try {
+    return await fetched(daemon, id, host, 7000);
+  } finally {
+    server.kill();
+    await server.exited;
+  }
 }
 
 /** Gets a page from a network namespace. */
